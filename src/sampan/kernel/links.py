@@ -92,12 +92,20 @@ def veth(pair: Veth) -> Request:
 
 
 def change(
-    name: str, *, up: bool | None = None, alias: str = "", isolated: bool | None = None, no_ipv6: bool = False
+    name: str,
+    *,
+    up: bool | None = None,
+    master: int | None = None,
+    alias: str = "",
+    isolated: bool | None = None,
+    no_ipv6: bool = False,
 ) -> Request:
     """Change a link by name. `isolated`: a bridge port that reaches no other isolated port."""
     body = _name(name)
     if alias:
         body += netlink.attribute(IFLA_IFALIAS, alias.encode())
+    if master is not None:
+        body += _u32(IFLA_MASTER, master)
     if isolated is not None:
         flag = netlink.attribute(IFLA_BRPORT_ISOLATED, bytes([isolated]))
         slave = netlink.nested(IFLA_INFO_SLAVE_DATA, flag)

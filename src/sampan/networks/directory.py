@@ -1,0 +1,62 @@
+"""Who is called what: names and addresses of endpoints, per network, in one look-up each. Pure.
+
+Names are compared without regard to case. Several endpoints may share an alias; all of them are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from sampan.networks.model import Endpoint, Network
+
+
+class Directory:
+    """The names on every network that resolves names."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, dict[str, tuple[Endpoint, ...]]] = {}
+        self._addresses: dict[str, dict[IPv4Address, Endpoint]] = {}
+
+    def add(self, endpoint: Endpoint) -> None:
+        names = self._names.setdefault(endpoint.network_id, {})
+        for name in _keys(endpoint):
+            names[name] = (*names.get(name, ()), endpoint)
+        if endpoint.address is not None:
+            self._addresses.setdefault(endpoint.network_id, {})[endpoint.address.ip] = endpoint
+
+    def remove(self, endpoint: Endpoint) -> None:
+        names = self._names.get(endpoint.network_id, {})
+        for name in _keys(endpoint):
+            rest = tuple(one for one in names.get(name, ()) if one.id != endpoint.id)
+            if rest:
+                names[name] = rest
+            else:
+                names.pop(name, None)
+        if endpoint.address is not None:
+            self._addresses.get(endpoint.network_id, {}).pop(endpoint.address.ip, None)
+
+    def addresses(self, name: str, networks: Iterable[Network]) -> tuple[IPv4Address, ...]:
+        """The addresses of `name`, or of `name.network`, on the networks of whoever asks. Empty: nobody's name."""
+        wanted = name.rstrip(".").lower()
+        host, _, suffix = wanted.rpartition(".")
+        found: list[IPv4Address] = []
+        for network in networks:
+            names = self._names.get(network.id, {})
+            matches = names.get(wanted, ())
+            if not matches and host and suffix == network.name.lower():
+                matches = names.get(host, ())
+            found += [one.address.ip for one in matches if one.address is not None]
+        return tuple(dict.fromkeys(found))
+
+    def name(self, address: IPv4Address, networks: Iterable[Network]) -> str:
+        """`container.network` for an address on one of the networks, or ""."""
+        for network in networks:
+            endpoint = self._addresses.get(network.id, {}).get(address)
+            if endpoint is not None:
+                return f"{endpoint.container_name}.{network.name}"
+        return ""
+
+
+def _keys(endpoint: Endpoint) -> set[str]:
+    return {name.lower() for name in endpoint.dns_names}

@@ -1,0 +1,308 @@
+"""What is done to the kernel: bridges, namespaces, pairs, the table. Blocking: call it from worker threads.
+
+Every method either does the whole of its task or undoes what it did and raises. Nothing here decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Final
+
+from sampan.kernel import libc, links, namespaces, netlink, nft
+from sampan.networks import failures, resolvconf, ruleset
+from sampan.networks.drivers import bridge
+from sampan.networks.model import Endpoint, Network, Protocol, PublishedPort, Settings
+
+log = logging.getLogger(__name__)
+
+_VETH: Final = re.compile(r"veth[0-9a-f]{11}\Z")
+_SOCKET_TYPES: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+@dataclass(frozen=True)
+class NameSockets:
+    """Where a container's name server listens: both on 127.0.0.11 inside its namespace."""
+
+    udp: socket.socket
+    tcp: socket.socket
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+
+
+@dataclass(frozen=True)
+class Plug:
+    """One endpoint to be made. `leads_out`: it carries the default route."""
+
+    network: Network
+    endpoint: Endpoint
+    leads_out: bool
+
+
+class Host:
+    """The kernel of the network namespace in which the daemon runs."""
+
+    def __init__(self, settings: Settings, run_dir: Path) -> None:
+        self._settings = settings
+        self._namespaces = run_dir / "netns"
+        self._kernel = netlink.Socket()
+        self._nft = nft.Nft() if settings.iptables else None
+        self._indexes: dict[str, int] = {}  # bridge name -> link number
+
+    def close(self) -> None:
+        self._kernel.close()
+        if self._nft is not None:
+            self._nft.close()
+
+    def namespace(self, container_id: str) -> Path:
+        return self._namespaces / container_id
+
+    def has_namespace(self, container_id: str) -> bool:
+        return namespaces.is_namespace(self.namespace(container_id))
+
+    # --- at start
+
+    def prepare(self) -> None:
+        """The folder of namespaces, and forwarding. Raises: `ForwardingOff`."""
+        self._namespaces.mkdir(parents=True, exist_ok=True)
+        if not self._settings.ip_forward or namespaces.read_sysctl("net/ipv4/ip_forward") == "1":
+            return
+        try:
+            namespaces.write_sysctl("net/ipv4/ip_forward", "1")
+        except libc.KernelError as error:
+            remedy = "run: sysctl -w net.ipv4.ip_forward=1, or start with --ip-forward=false"
+            raise failures.ForwardingOff("cannot turn on IPv4 forwarding", why=error.why, remedy=remedy) from error
+        log.info("turned on net.ipv4.ip_forward: containers reach the world through this host")
+
+    def reachable(self) -> list[IPv4Network]:
+        """Subnets that the host has an address in or a route to, default routes left out."""
+        found = {network for _, network in links.routes(self._kernel) if network.prefixlen}
+        found |= {address.network for _, address in links.addresses(self._kernel)}
+        return sorted(found)
+
+    def bridge_address(self, name: str) -> tuple[bool, IPv4Interface | None]:
+        """Whether a link `name` exists that Sampan did not make, and its first IPv4 address."""
+        for link in links.links(self._kernel):
+            if link.name == name and not link.alias.startswith(bridge.ALIAS):
+                own = [address for index, address in links.addresses(self._kernel) if index == link.index]
+                return True, own[0] if own else None
+        return False, None
+
+    def remove_strays(self, *, containers: Collection[str], networks: Collection[str], pairs: Collection[str]) -> None:
+        """Remove namespaces, bridges and host ends of pairs that nobody has a row for."""
+        for path in self._namespaces.iterdir():
+            if path.name not in containers:
+                log.info("removing stray network namespace %s", path.name)
+                namespaces.drop(path)
+        for link in links.links(self._kernel):
+            ours = link.kind == "bridge" and link.alias.startswith(bridge.ALIAS)
+            stray_bridge = ours and link.alias.removeprefix(bridge.ALIAS) not in networks
+            stray_pair = link.kind == "veth" and _VETH.match(link.name) and link.name not in pairs
+            if stray_bridge or stray_pair:
+                log.info("removing stray link %s", link.name)
+                self._delete_link(link.name)
+
+    def _delete_link(self, name: str) -> None:
+        try:
+            self._kernel.perform([links.delete(name)])
+        except libc.KernelError as error:  # the namespace that held its other end may be going at this moment
+            if error.errno != links.NO_DEVICE_ERRNO:
+                raise
+
+    def write_table(self, networks: Iterable[Network], published: Iterable[PublishedPort]) -> None:
+        """Put the whole table in place of whatever is there."""
+        if self._nft is not None:
+            self._nft.run(ruleset.whole(networks, published))
+
+    def replug(self, bridges: Mapping[str, str], *, isolated: Collection[str]) -> None:
+        """Put host ends of pairs back into their bridges (pair -> bridge), where a bridge had to be made again."""
+        for link in links.links(self._kernel):
+            wanted = bridges.get(link.name)
+            if wanted is not None and link.master != self._index(wanted):
+                log.warning("plugging %s into %s again", link.name, wanted)
+                alone = True if link.name in isolated else None
+                self._kernel.perform(
+                    [
+                        links.change(link.name, master=self._index(wanted)),
+                        links.change(link.name, isolated=alone, up=True),
+                    ]
+                )
+
+    # --- networks
+
+    def create_network(self, network: Network, *, into_table: bool = True) -> None:
+        bridge.create(self._kernel, network)
+        self._indexes.pop(network.interface, None)
+        if into_table and self._nft is not None:
+            try:
+                self._nft.run(ruleset.add_network(network))
+            except nft.NftFailed:
+                bridge.remove(self._kernel, network)
+                raise
+
+    def remove_network(self, network: Network) -> None:
+        if self._nft is not None:
+            self._nft.run(ruleset.remove_network(network))
+        self.remove_bridge(network)
+
+    def remove_bridge(self, network: Network) -> None:
+        """`remove_network` for one that the table does not hold."""
+        bridge.remove(self._kernel, network)
+        self._indexes.pop(network.interface, None)
+
+    # --- containers
+
+    def attach(
+        self, container_id: str, plugs: Sequence[Plug], published: Sequence[PublishedPort], *, names: bool
+    ) -> NameSockets | None:
+        """Make a namespace with all its endpoints, and publish. `names`: open a name server's sockets inside."""
+        path = self.namespace(container_id)
+
+        def build() -> NameSockets | None:
+            namespaces.settle(ipv6=False)
+            namespaces.keep_own(path)
+            self._plug(plugs, first=True)
+            sockets = _open_names() if names else None
+            try:
+                self.publish(published)
+            except BaseException:
+                if sockets is not None:
+                    sockets.close()
+                raise
+            return sockets
+
+        try:
+            return namespaces.run_in(None, build)
+        except BaseException:
+            namespaces.drop(path)
+            raise
+
+    def detach(self, container_id: str, published: Sequence[PublishedPort]) -> None:
+        """Take the ports back and drop the namespace; the kernel removes the links with it."""
+        self.unpublish(published)
+        namespaces.drop(self.namespace(container_id))
+
+    def connect(self, container_id: str, plug: Plug, *, names: bool) -> NameSockets | None:
+        """Plug one more endpoint into a namespace that is in use. `names`: it had no name server so far."""
+
+        def build() -> NameSockets | None:
+            self._plug([plug], first=False)
+            return _open_names() if names else None
+
+        try:
+            return namespaces.run_in(self.namespace(container_id), build)
+        except BaseException:
+            self._delete_link(plug.endpoint.interface)
+            raise
+
+    def disconnect(self, container_id: str, endpoint: Endpoint, leads_out: Endpoint | None) -> None:
+        """Unplug one endpoint; another one may now carry the default route."""
+        self._delete_link(endpoint.interface)
+        self.lead_out(container_id, leads_out)
+
+    def lead_out(self, container_id: str, endpoint: Endpoint | None) -> None:
+        """Point a container's default route at one of its endpoints, or at nothing."""
+        if endpoint is None or endpoint.gateway is None:
+            return  # the route went with its link
+        gateway, inside = endpoint.gateway, endpoint.inside
+
+        def change() -> None:
+            with netlink.Socket() as kernel:
+                kernel.perform([links.default_route(gateway, socket.if_nametoindex(inside))])
+
+        namespaces.run_in(self.namespace(container_id), change)
+
+    def open_names(self, container_id: str) -> NameSockets:
+        """Sockets for a container whose former ones died with the daemon."""
+        return namespaces.run_in(self.namespace(container_id), _open_names)
+
+    def _plug(self, plugs: Sequence[Plug], *, first: bool) -> None:
+        """Make pairs into the calling thread's namespace and bring them up there."""
+        fd = namespaces.open_own()
+        try:
+            requests: list[netlink.Request] = []
+            for plug in plugs:
+                master = self._index(plug.network.interface)
+                requests += bridge.plug(plug.network, plug.endpoint, master=master, namespace_fd=fd)
+            self._kernel.perform(requests)
+        except libc.KernelError:
+            self._indexes = {}  # a bridge may have been made again under another number
+            raise
+        finally:
+            os.close(fd)
+        with netlink.Socket() as inside:
+            requests = [links.up(1)] if first else []
+            for plug in plugs:
+                index = socket.if_nametoindex(plug.endpoint.inside)
+                requests += bridge.settle_inside(plug.endpoint, index=index, leads_out=plug.leads_out)
+            inside.perform(requests)
+
+    def _index(self, name: str) -> int:
+        """A bridge's number. Asked of the kernel once: the thread that needs it is in another namespace."""
+        if name not in self._indexes:
+            self._indexes = {link.name: link.index for link in links.links(self._kernel) if link.kind == "bridge"}
+        try:
+            return self._indexes[name]
+        except KeyError:
+            remedy = "restart the daemon: it makes its bridges again"
+            raise failures.BridgeGone(f"bridge {name} is gone from this host", remedy=remedy) from None
+
+    # --- ports
+
+    def publish(self, published: Sequence[PublishedPort]) -> None:
+        if self._nft is not None and published:
+            self._nft.run(ruleset.publish(published))
+
+    def move_ports(self, former: Sequence[PublishedPort], current: Sequence[PublishedPort]) -> None:
+        """Take `former` back and publish `current` in one transaction."""
+        if self._nft is not None and (former or current):
+            self._nft.run(f"{ruleset.unpublish(former)}\n{ruleset.publish(current)}")
+
+    def unpublish(self, published: Sequence[PublishedPort]) -> None:
+        if self._nft is not None and published:
+            self._nft.run(ruleset.unpublish(published))
+
+
+def _open_names() -> NameSockets:
+    """Open the name server's two sockets on one free port inside, and lead the resolver's address to them."""
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sockets = NameSockets(udp, tcp)
+    try:
+        udp.bind((resolvconf.EMBEDDED, 0))
+        tcp.bind((resolvconf.EMBEDDED, 0))
+        tcp.listen(32)
+        with nft.Nft() as inside:
+            inside.run(ruleset.redirect_names(udp=udp.getsockname()[1], tcp=tcp.getsockname()[1]))
+    except BaseException:
+        sockets.close()
+        raise
+    return sockets
+
+
+def held(protocol: Protocol, address: IPv4Address, port: int) -> str:
+    """Why a program of this host keeps us from a port, or "": found by binding it for a moment.
+
+    SO_REUSEADDR for TCP only: connections that linger from a former server are no obstacle, listeners are.
+    """
+    kind = _SOCKET_TYPES.get(protocol)
+    if kind is None:
+        return ""  # SCTP: the kernel may lack it, and a program that listens is rare
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if protocol == "tcp":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(address), port))
+            if protocol == "tcp":
+                probe.listen(1)
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+    return ""

@@ -1,0 +1,430 @@
+"""The verbs of the networks room, for the containers room and the API.
+
+Every verb first decides and notes its decision in the ledger without waiting for anything, so that two verbs at once
+never promise the same thing; then the row is written, then the kernel is told. A verb that fails takes all of it back.
+A verb goes to its end even if its caller is cancelled; verbs of one container wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import weakref
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sampan import errors
+from sampan.kernel import nft
+from sampan.networks import failures, plan, ports, resolvconf, store
+from sampan.networks.host import Host, NameSockets, Plug, held
+from sampan.networks.ledger import Ledger
+from sampan.networks.model import (
+    DEFAULT_NAME,
+    Attachment,
+    Endpoint,
+    EndpointWish,
+    Network,
+    NetworkWish,
+    PortWish,
+    PublishedPort,
+    Resolver,
+    Settings,
+)
+from sampan.networks.nameserver import Knowledge, NameServer
+from sampan.networks.start import Start
+from sampan.state.database import Database
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+NO_RESOLVER = Resolver()
+
+
+class Networks:
+    """The networks of one daemon. Call `restore` before anything else, and `shutdown` at the end."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        run_dir: Path,
+        *,
+        clock: Callable[[], int],
+        ids: Callable[[], str],
+        host_resolv_conf: Sequence[Path] = resolvconf.HOST_FILES,
+        upstream_port: int = 53,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._host_resolv_conf = host_resolv_conf
+        self._host = Host(settings, run_dir)
+        self._ledger = Ledger()
+        self._names = NameServer(upstream_port=upstream_port)
+        self._resolvers: dict[str, Resolver] = {}
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    # --- networks
+
+    async def create(self, wish: NetworkWish) -> Network:
+        """`docker network create`."""
+        return await _whole(self._create(wish))
+
+    async def _create(self, wish: NetworkWish) -> Network:
+        reachable, (foreign, _) = await asyncio.to_thread(self._look, wish)
+        network = plan.network(
+            wish,
+            ledger=self._ledger,
+            settings=self._settings,
+            host=reachable,
+            new_id=self._ids(),
+            now_ns=self._clock(),
+        )
+        network = replace(network, foreign=foreign)
+        self._ledger.add_network(network)
+        try:
+            await self._database.write(lambda connection: store.add_network(connection, network))
+            await asyncio.to_thread(self._host.create_network, network)
+        except BaseException:
+            self._ledger.remove_network(network)
+            await self._database.write(lambda connection: store.remove_network(connection, network.id))
+            raise
+        return network
+
+    def _look(self, wish: NetworkWish) -> tuple[Any, tuple[bool, Any]]:
+        interface = wish.options.get(plan.BRIDGE_NAME, "")
+        return self._host.reachable(), self._host.bridge_address(interface) if interface else (False, None)
+
+    def list(self) -> tuple[Network, ...]:
+        """Every network, the oldest first."""
+        return tuple(self._ledger.networks.values())
+
+    def get(self, reference: str) -> Network:
+        """By name, id or start of an id. Raises: `NoSuchNetwork`, `AmbiguousNetwork`."""
+        return self._ledger.find(reference)
+
+    def endpoints_on(self, network: Network) -> tuple[Endpoint, ...]:
+        """For `docker network inspect`: who is there."""
+        return self._ledger.endpoints_on(network.id)
+
+    async def remove(self, reference: str) -> Network:
+        """`docker network rm`. Raises: `PredefinedNetwork`, `NetworkInUse`."""
+        network = self._ledger.find(reference)
+        if network.predefined:
+            raise failures.PredefinedNetwork(f"{network.name} is a pre-defined network and cannot be removed")
+        if self._ledger.count_on(network.id):
+            raise failures.NetworkInUse(
+                f"error while removing network: network {network.name} id {network.id} has active endpoints",
+                remedy="stop or disconnect its containers",
+            )
+        await _whole(self._remove(network))
+        return network
+
+    async def _remove(self, network: Network) -> None:
+        self._ledger.remove_network(network)
+        await self._database.write(lambda connection: store.remove_network(connection, network.id))
+        try:
+            await asyncio.to_thread(self._host.remove_network, network)
+        except nft.NftFailed:
+            log.warning("the firewall table lacked parts of network %s; writing it again", network.name)
+            await self._rewrite_table()
+            await asyncio.to_thread(self._host.remove_bridge, network)
+
+    async def prune(self, chosen: Callable[[Network], bool] = lambda network: True) -> tuple[str, ...]:
+        """Remove the networks that nobody uses and that `chosen` agrees to; their names."""
+        idle = [one for one in self.list() if not one.predefined and not self._ledger.count_on(one.id) and chosen(one)]
+        removed = []
+        for network in idle:
+            try:
+                await self.remove(network.id)
+            except (failures.NetworkInUse, failures.NoSuchNetwork):
+                continue  # somebody was quicker
+            removed.append(network.name)
+        return tuple(removed)
+
+    # --- containers
+
+    async def attach(
+        self,
+        container_id: str,
+        *,
+        name: str,
+        hostname: str = "",
+        wishes: Sequence[EndpointWish] = (EndpointWish(DEFAULT_NAME),),
+        ports: Sequence[PortWish] = (),
+        resolver: Resolver = NO_RESOLVER,
+    ) -> Attachment:
+        """Give a container its namespace, endpoints and published ports. Call it once per start, `detach` at the end.
+
+        Raises: `PortTaken`, `NoSuchNetwork`, `AddressInUse`, `NoAddressLeft`, `NoPortLeft`, `BadEndpoint`, ...
+        """
+        async with self._turn(container_id):
+            return await _whole(self._attach(container_id, name, hostname, wishes, ports, resolver))
+
+    async def _attach(
+        self,
+        container_id: str,
+        name: str,
+        hostname: str,
+        wishes: Sequence[EndpointWish],
+        wanted_ports: Sequence[PortWish],
+        resolver: Resolver,
+    ) -> Attachment:
+        plan.check_modes(self._ledger, wishes)
+        if self._ledger.endpoints_of(container_id):
+            raise failures.AlreadyConnected(f"container {name} is attached already", remedy="detach it first")
+        sockets: NameSockets | None = None
+        try:
+            for wish in wishes:
+                self._reserve(wish, container_id, name, hostname)
+            endpoints = self._ledger.endpoints_of(container_id)
+            published = self._reserve_ports(container_id, wanted_ports)
+            await self._database.write(lambda connection: store.add_endpoints(connection, endpoints, published))
+            if not self._in_host_mode(container_id):
+                wants_names = any(network.has_names for network in self._ledger.networks_of(container_id))
+                plugs = self._plugs(endpoints)
+                sockets = await asyncio.to_thread(self._host.attach, container_id, plugs, published, names=wants_names)
+        except BaseException:
+            self._forget(container_id)
+            await self._database.write(lambda connection: store.remove_container(connection, container_id))
+            raise
+        self._resolvers[container_id] = resolver
+        if sockets is not None:
+            await self._names.open(container_id, sockets, self._knowledge(container_id))
+        return self._attachment(container_id)
+
+    def _reserve(self, wish: EndpointWish, container_id: str, name: str, hostname: str) -> Endpoint:
+        present = self._ledger.endpoints_of(container_id)
+        endpoint = plan.endpoint(
+            self._ledger,
+            wish,
+            container_id=container_id,
+            name=name,
+            hostname=hostname,
+            new_id=self._ids(),
+            inside=plan.free_inside(present),
+        )
+        self._ledger.add_endpoint(endpoint)
+        return endpoint
+
+    def _reserve_ports(self, container_id: str, wishes: Sequence[PortWish]) -> tuple[PublishedPort, ...]:
+        leading = plan.way_out(self._ledger.endpoints_of(container_id))
+        if leading is None or not wishes:
+            return ()  # no way in where there is no way out: internal networks publish nothing
+        default = self._ledger.networks[leading.network_id].host_address
+        choices = self._ledger.ports.choose(wishes, leading, default=default, held=held)
+        published = ports.compact(choices, leading)
+        self._ledger.publish(container_id, published)
+        return published
+
+    def _plugs(self, endpoints: Sequence[Endpoint]) -> tuple[Plug, ...]:
+        leading = plan.way_out(endpoints)
+        with_links = [one for one in endpoints if one.address is not None]
+        return tuple(Plug(self._ledger.networks[one.network_id], one, one is leading) for one in with_links)
+
+    def _forget(self, container_id: str) -> None:
+        self._ledger.unpublish(container_id)
+        for endpoint in self._ledger.endpoints_of(container_id):
+            self._ledger.remove_endpoint(endpoint)
+        self._resolvers.pop(container_id, None)
+
+    async def detach(self, container_id: str) -> None:
+        """Take everything back that `attach` and `connect` gave. One that has nothing is no error."""
+        async with self._turn(container_id):
+            await _whole(self._detach(container_id))
+
+    async def _detach(self, container_id: str) -> None:
+        self._names.close(container_id)
+        published = self._ledger.published_by(container_id)
+        missing = False
+        try:
+            await asyncio.to_thread(self._host.detach, container_id, published)
+        except nft.NftFailed:
+            missing = True
+        finally:
+            self._forget(container_id)
+            await self._database.write(lambda connection: store.remove_container(connection, container_id))
+        if missing:
+            log.warning("the firewall table lacked ports of container %s; writing it again", container_id[:12])
+            await self._rewrite_table()
+            await asyncio.to_thread(self._host.detach, container_id, ())
+
+    async def connect(
+        self,
+        container_id: str,
+        *,
+        name: str,
+        wish: EndpointWish,
+        hostname: str = "",
+        ports: Sequence[PortWish] = (),
+    ) -> Attachment:
+        """Plug a running container into one more network. `ports`: published now if nothing could be before."""
+        async with self._turn(container_id):
+            return await _whole(self._connect(container_id, name, wish, hostname, ports))
+
+    async def _connect(
+        self, container_id: str, name: str, wish: EndpointWish, hostname: str, wanted_ports: Sequence[PortWish]
+    ) -> Attachment:
+        plan.check_connect(self._ledger, container_id, wish)
+        before = plan.way_out(self._ledger.endpoints_of(container_id))
+        endpoint = self._reserve(wish, container_id, name, hostname)
+        network = self._ledger.networks[endpoint.network_id]
+        leading = plan.way_out(self._ledger.endpoints_of(container_id))
+        needs_names = network.has_names and not self._names.is_open(container_id)
+        try:
+            await self._database.write(lambda connection: store.add_endpoints(connection, [endpoint], ()))
+            plug = Plug(network, endpoint, leading is endpoint)
+            sockets = await asyncio.to_thread(self._host.connect, container_id, plug, names=needs_names)
+        except BaseException:
+            self._ledger.remove_endpoint(endpoint)
+            await self._database.write(lambda connection: store.remove_endpoint(connection, endpoint.id))
+            raise
+        if sockets is not None:
+            await self._names.open(container_id, sockets, self._knowledge(container_id))
+        if leading is endpoint and before is not None:
+            await self._move_ports(container_id, leading)
+        elif leading is endpoint and wanted_ports:
+            await self._publish_late(container_id, wanted_ports)
+        return self._attachment(container_id)
+
+    async def disconnect(self, container_id: str, network: str) -> None:
+        """Unplug a running container from one network. Raises: `NotConnected`."""
+        async with self._turn(container_id):
+            await _whole(self._disconnect(container_id, self._ledger.find(network)))
+
+    async def _disconnect(self, container_id: str, network: Network) -> None:
+        endpoint = plan.connected(self._ledger, container_id, network)
+        rest = [one for one in self._ledger.endpoints_of(container_id) if one.id != endpoint.id]
+        leading = plan.way_out(rest)
+        if any(entry.endpoint_id == endpoint.id for entry in self._ledger.published_by(container_id)):
+            await self._move_ports(container_id, leading)
+        try:
+            await asyncio.to_thread(self._host.disconnect, container_id, endpoint, leading)
+        finally:
+            self._ledger.remove_endpoint(endpoint)
+            await self._database.write(lambda connection: store.remove_endpoint(connection, endpoint.id))
+
+    async def _move_ports(self, container_id: str, leading: Endpoint | None) -> None:
+        """Let a container's published ports lead to another of its endpoints, or to nothing."""
+        former = self._ledger.unpublish(container_id)
+        current = plan.moved(former, leading)
+        self._ledger.publish(container_id, current)
+        await self._database.write(lambda connection: store.move_ports(connection, container_id, current))
+        try:
+            await asyncio.to_thread(self._host.move_ports, former, current)
+        except nft.NftFailed:
+            log.warning("the firewall table lacked ports of container %s; writing it again", container_id[:12])
+            await self._rewrite_table()
+
+    async def _publish_late(self, container_id: str, wishes: Sequence[PortWish]) -> None:
+        published = self._reserve_ports(container_id, wishes)
+        await self._database.write(lambda connection: store.add_ports(connection, published))
+        await asyncio.to_thread(self._host.publish, published)
+
+    async def rename(self, container_id: str, name: str) -> None:
+        """A running container has a new name: its neighbours resolve the new one."""
+        async with self._turn(container_id):
+            renamed = []
+            for endpoint in self._ledger.endpoints_of(container_id):
+                self._ledger.remove_endpoint(endpoint)
+                renamed.append(plan.renamed(endpoint, name))
+            for endpoint in renamed:
+                self._ledger.add_endpoint(endpoint)
+            await self._database.write(lambda connection: store.rename_container(connection, renamed))
+
+    def attachment(self, container_id: str) -> Attachment | None:
+        """What a running container has now; None for one that is not attached."""
+        return self._attachment(container_id) if self._ledger.endpoints_of(container_id) else None
+
+    def _attachment(self, container_id: str) -> Attachment:
+        in_host_mode = self._in_host_mode(container_id)
+        return Attachment(
+            container_id=container_id,
+            namespace=None if in_host_mode else self._host.namespace(container_id),
+            endpoints=self._ledger.endpoints_of(container_id),
+            published=self._ledger.published_by(container_id),
+            resolv_conf=self._resolv_conf(container_id, in_host_mode=in_host_mode),
+        )
+
+    def _in_host_mode(self, container_id: str) -> bool:
+        return any(network.driver == "host" for network in self._ledger.networks_of(container_id))
+
+    # --- names
+
+    def _resolver(self, container_id: str) -> Resolver:
+        daemon = Resolver(self._settings.dns, self._settings.dns_search, self._settings.dns_options)
+        return resolvconf.merge(self._resolvers.get(container_id, Resolver()), daemon)
+
+    def _resolv_conf(self, container_id: str, *, in_host_mode: bool) -> str:
+        text, own = resolvconf.host_text(self._host_resolv_conf), self._resolver(container_id)
+        if in_host_mode:
+            return resolvconf.for_host_mode(text, resolvconf.read(text), own)
+        embedded = any(network.has_names for network in self._ledger.networks_of(container_id))
+        return resolvconf.for_container(resolvconf.read(text), own, embedded=embedded)
+
+    def _knowledge(self, container_id: str) -> Knowledge:
+        ledger = self._ledger
+
+        def upstreams() -> tuple[str, ...]:
+            if plan.way_out(ledger.endpoints_of(container_id)) is None:
+                return ()  # only on internal networks: not even names leave them
+            text = resolvconf.host_text(self._host_resolv_conf[:1])
+            return resolvconf.upstreams(resolvconf.read(text), self._resolver(container_id))
+
+        return Knowledge(
+            lookup=lambda name: ledger.directory.addresses(name, ledger.networks_of(container_id)),
+            reverse=lambda address: ledger.directory.name(address, ledger.networks_of(container_id)),
+            upstreams=upstreams,
+        )
+
+    # --- the daemon's own start and end
+
+    async def restore(self, live: Collection[str], resolvers: dict[str, Resolver] | None = None) -> None:
+        """Make rows and kernel agree: `live` containers keep what they have, everything else goes.
+
+        `resolvers`: the name settings of live containers, as given to `attach`.
+        """
+        start = Start(self._database, self._settings, self._host, self._ledger, clock=self._clock, ids=self._ids)
+        await _whole(start.run(live))
+        self._resolvers = dict(resolvers or {})
+        for container_id in self._ledger.containers():
+            if any(network.has_names for network in self._ledger.networks_of(container_id)):
+                await self._reopen_names(container_id)
+
+    async def _reopen_names(self, container_id: str) -> None:
+        try:
+            sockets = await asyncio.to_thread(self._host.open_names, container_id)
+        except errors.SampanError as error:  # one container's trouble must not keep the daemon from starting
+            log.error("container %s cannot resolve names: %s", container_id[:12], error)
+            return
+        await self._names.open(container_id, sockets, self._knowledge(container_id))
+
+    async def shutdown(self) -> None:
+        """Close what this process holds. Containers keep their networks; only names are not answered meanwhile."""
+        self._names.close_all()
+        self._host.close()
+
+    async def _rewrite_table(self) -> None:
+        networks, published = self.list(), tuple(self._ledger.all_published())
+        await asyncio.to_thread(self._host.write_table, networks, published)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, container_id: str) -> AsyncIterator[None]:
+        async with self._locks.setdefault(container_id, asyncio.Lock()):
+            yield
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, even when the caller is cancelled: half a verb is nobody's wish. The caller waits for the end."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("a cancelled verb failed as well: %s", task.exception())
+        raise
