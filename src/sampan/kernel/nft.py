@@ -77,9 +77,14 @@ class Nft:
         self.close()
 
     def close(self) -> None:
+        """Closing an nfnetlink socket waits for an RCU grace period, about 15 ms: a thread of its own does that.
+
+        It runs outside the lock, which would make everybody wait: freeing touches nothing that contexts share but the
+        cache of interface numbers, and that one is filled by `iif` and `oif` rules only, which Sampan never writes.
+        """
         if self._context is not None and self._library is not None:
-            with _LOCK:
-                self._library.nft_ctx_free(self._context)
+            free, context = self._library.nft_ctx_free, self._context
+            threading.Thread(target=free, args=(context,), name="nft-close").start()
             self._context = None
         if self._namespace_fd is not None:
             os.close(self._namespace_fd)

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -170,20 +171,28 @@ class Host:
             namespaces.settle(ipv6=False)
             namespaces.keep_own(path)
             self._plug(plugs, first=True)
-            sockets = _open_names() if names else None
-            try:
-                self.publish(published)
-            except BaseException:
-                if sockets is not None:
-                    sockets.close()
-                raise
-            return sockets
+            return _open_names() if names else None
 
+        building = namespaces.start_in(None, build)
         try:
-            return namespaces.run_in(None, build)
+            self.publish(published)  # meanwhile: nobody is told of the ports before both are done
+            return building.result()
         except BaseException:
-            namespaces.drop(path)
+            self._undo_attach(path, building, published)
             raise
+
+    def _undo_attach(
+        self, path: Path, building: Future[NameSockets | None], published: Sequence[PublishedPort]
+    ) -> None:
+        """Wait until the building thread has ended, then take away what it and `publish` made."""
+        if building.exception() is None:
+            sockets = building.result()
+            if sockets is not None:
+                sockets.close()
+            namespaces.drop(path)
+            return  # it was `publish` that failed: a transaction, nothing of it is there
+        namespaces.drop(path)
+        self.unpublish(published)
 
     def detach(self, container_id: str, published: Sequence[PublishedPort]) -> None:
         """Take the ports back and drop the namespace; the kernel removes the links with it."""

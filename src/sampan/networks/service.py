@@ -183,19 +183,39 @@ class Networks:
                 self._reserve(wish, container_id, name, hostname)
             endpoints = self._ledger.endpoints_of(container_id)
             published = self._reserve_ports(container_id, wanted_ports)
-            await self._database.write(lambda connection: store.add_endpoints(connection, endpoints, published))
-            if not self._in_host_mode(container_id):
-                wants_names = any(network.has_names for network in self._ledger.networks_of(container_id))
-                plugs = self._plugs(endpoints)
-                sockets = await asyncio.to_thread(self._host.attach, container_id, plugs, published, names=wants_names)
+            row = asyncio.ensure_future(
+                self._database.write(lambda connection: store.add_endpoints(connection, endpoints, published))
+            )
+            try:
+                sockets = await self._build(container_id, endpoints, published)
+            finally:
+                await row
         except BaseException:
-            self._forget(container_id)
-            await self._database.write(lambda connection: store.remove_container(connection, container_id))
+            await self._take_back(container_id, sockets)
             raise
         self._resolvers[container_id] = resolver
         if sockets is not None:
             await self._names.open(container_id, sockets, self._knowledge(container_id))
         return self._attachment(container_id)
+
+    async def _build(
+        self, container_id: str, endpoints: Sequence[Endpoint], published: Sequence[PublishedPort]
+    ) -> NameSockets | None:
+        """Build while the row is being written: the next start removes what is built and has no row."""
+        if self._in_host_mode(container_id):
+            return None
+        names = any(network.has_names for network in self._ledger.networks_of(container_id))
+        return await asyncio.to_thread(self._host.attach, container_id, self._plugs(endpoints), published, names=names)
+
+    async def _take_back(self, container_id: str, sockets: NameSockets | None) -> None:
+        """Undo a failed attach. What was built although the row failed goes as well."""
+        published = self._ledger.published_by(container_id)
+        self._forget(container_id)
+        if sockets is not None:
+            sockets.close()
+        await self._database.write(lambda connection: store.remove_container(connection, container_id))
+        if await asyncio.to_thread(self._host.has_namespace, container_id):
+            await asyncio.to_thread(self._host.detach, container_id, published)
 
     def _reserve(self, wish: EndpointWish, container_id: str, name: str, hostname: str) -> Endpoint:
         present = self._ledger.endpoints_of(container_id)
