@@ -90,8 +90,9 @@ def encode(tree: LayerTree, *, tar_size_bytes: int, read_tar: ReadTar, uuid: byt
     image = bytearray(inodes_end + (-inodes_end % BLOCK))
     blocks = _write_inodes(image, placed)
     image += blocks
+    root_nid = placed[id(tree.root)].position // _NID_SIZE
     _SUPERBLOCK.pack_into(
-        image, SUPERBLOCK_OFFSET, MAGIC, 0, _COMPAT, BLOCK_BITS, 0, FIRST_INODE // _NID_SIZE, len(placed), 0, 0,
+        image, SUPERBLOCK_OFFSET, MAGIC, 0, _COMPAT, BLOCK_BITS, 0, root_nid, len(placed), 0, 0,
         len(image) // BLOCK, 0, 0, uuid, bytes(16), _INCOMPAT, 0, 1, DEVICE_SLOT_OFFSET // 128, 0, 0, 0, 0, 0,
     )  # fmt: skip
     _DEVICE_SLOT.pack_into(image, DEVICE_SLOT_OFFSET, bytes(64), device_blocks, 0)

@@ -172,8 +172,12 @@ def overlay(
 ) -> None:
     """Mount an overlay at `target`. `lowers` has the topmost layer first; without `upper` it is read-only.
 
-    `options` are further parameters of overlayfs, such as `{"index": "off", "userxattr": None}`.
+    `options` are further parameters of overlayfs, such as `{"index": "off", "userxattr": None}`. One layer alone
+    without `upper` is bound instead: overlayfs refuses to merge one directory with nothing.
     """
+    if upper is None and len(lowers) == 1:
+        bind(lowers[0], target, read_only=True)
+        return
     parameters: list[tuple[str, bytes | None]] = []
     if upper is not None and work is not None:
         parameters += [("upperdir", os.fsencode(upper)), ("workdir", os.fsencode(work))]
