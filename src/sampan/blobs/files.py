@@ -1,6 +1,8 @@
 """Blobs as files: `<root>/blobs/<algorithm>/<hex>`, written under `<root>/ingest` while they are hashed.
 
-Crash rule: temporary file, hash while writing, fdatasync, rename, directory fsync; the row follows (see `service`).
+What is in `ingest` belongs to one running operation and is dropped at the next start; what a client may resume after a
+restart is in `<root>/uploads` (see `uploads`). Crash rule: temporary file, hash while writing, fdatasync, rename,
+directory fsync; the row follows (see `service`).
 """
 
 from __future__ import annotations
@@ -31,13 +33,15 @@ class BlobDirectory:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.ingest = root / "ingest"
+        self.uploads = root / "uploads"
 
     def prepare(self) -> None:
         """Make the folders and the `oci-layout` file if they are missing; drop what a crash left in `ingest`."""
         for algorithm in ALGORITHMS:
             files.make_directories(self.root / "blobs" / algorithm)
         files.make_directories(self.ingest, mode=0o700)
-        for leftover in self.ingest.iterdir():
+        files.make_directories(self.uploads, mode=0o700)
+        for leftover in (*self.ingest.iterdir(), *self.root.glob(f"{files.TEMPORARY}*")):
             leftover.unlink()
         if not (self.root / "oci-layout").exists():
             files.write_durably(self.root / "oci-layout", LAYOUT)

@@ -112,6 +112,8 @@ repository = Table(
     Column("created_ns", BigInteger, nullable=False),
 )
 
+# Which blobs a repository shows. Each row has a hold `repository:<name>`; rows that no manifest of the repository names are
+# dropped after a grace period.
 repository_blob = Table(
     "repository_blob",
     metadata,
@@ -161,6 +163,7 @@ upload = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("repository", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),  # what the client said it will name the blob by
     Column("started_ns", BigInteger, nullable=False),
 )
 

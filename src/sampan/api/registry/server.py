@@ -1,0 +1,71 @@
+"""The registry's connections: limits, and the dialect's errors for requests that cannot even be parsed.
+
+Use: `runner = web.AppRunner(application)`, `await runner.setup()`, `await Site(runner, socket).start()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import http_exceptions, web
+
+from sampan.api.registry import errors
+from sampan.api.registry.application import VERSION
+
+BACKLOG = 1024
+LIMITS: dict[str, Any] = {
+    "max_line_size": 8190,  # bytes of the request line and of one header
+    "max_field_size": 8190,
+    "max_headers": 128,
+    "read_bufsize": 512 << 10,  # half of what a connection may hold unread
+    "keepalive_timeout": 75.0,
+    "access_log": None,  # a line a request costs a third of the time of a manifest
+}
+
+
+class Connection(web.RequestHandler):
+    """One client's connection."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be parsed: 431 for a line or header over the limit, else 400."""
+        if not isinstance(exc, http_exceptions.HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        if isinstance(exc, http_exceptions.LineTooLong) or "Too many headers" in str(exc.message):
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        response = errors.answer(status, errors.Code.UNSUPPORTED, "the request cannot be read")
+        response.headers.update(VERSION)
+        response.force_close()
+        return response
+
+
+class Site(web.BaseSite):
+    """One listening socket of the registry. The socket is bound already; it is closed with the site."""
+
+    def __init__(self, runner: web.BaseRunner, listening: socket.socket) -> None:
+        super().__init__(runner, backlog=BACKLOG)
+        self._socket = listening
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Accept connections."""
+        await super().start()
+        server = self._runner.server
+        assert server is not None, "set the runner up first"
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(server, loop=loop, **LIMITS), sock=self._socket, backlog=BACKLOG
+        )
