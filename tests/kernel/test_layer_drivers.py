@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -461,6 +463,90 @@ def test_a_sweep_keeps_what_is_wanted_and_nothing_else(place: Place) -> None:
     assert not fresh.has(gone)
     assert (fresh.lower(kept) / "a").read_text() == "content"
     assert {entry.name[:64] for entry in folder.iterdir()} == {kept}
+
+
+CHANGES = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.chown", "os.chmod", "os.link", "os.symlink", "os.utime"}
+CHANGES |= {"os.setxattr", "os.truncate", "os.remove"}
+
+
+def killed_at(point: int, work: Callable[[], object]) -> bool:
+    """Run `work` in a child that kills itself before its `point`-th file system change. Whether it got that far."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal seen
+            if event in CHANGES:
+                seen += 1
+                if seen == point:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            sys.addaudithook(hook)
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_a_layer_is_there_whole_or_not_at_all_wherever_prepare_is_killed(place: Place) -> None:
+    members = [
+        directory(b"d", xattrs={b"user.x": b"1"}), file(b"d/a", b"12345"), other(b"b", EntryKind.HARD_LINK, b"d/a"),
+        symlink(b"l", b"d/a"), file(b".wh.gone", b""), file(b"d/.wh..wh..opq", b""),
+    ]  # fmt: skip
+    diff_id, blob = place.store(archive(members))
+    expected = snapshot(place.layer(archive(members)))
+    place.driver.remove(diff_id)
+    point = 1
+    while killed_at(point, lambda: place.driver.prepare(diff_id, blob)):
+        survivor = place.new_driver()
+        if survivor.has(diff_id):
+            assert snapshot(survivor.lower(diff_id)) == expected, point
+        survivor.sweep(set())
+        assert list((place.path / "layers").iterdir()) == [], point
+        point += 1
+    assert point > 5
+    assert snapshot(place.new_driver().lower(diff_id)) == expected
+
+
+def test_removing_is_finished_by_a_sweep_wherever_it_is_killed(place: Place) -> None:
+    diff_id, blob = place.store(archive([directory(b"d"), file(b"d/a")]))
+    point = 1
+    while True:
+        place.driver.prepare(diff_id, blob)
+        if not killed_at(point, lambda: place.driver.remove(diff_id)):
+            break
+        fresh = place.new_driver()
+        whole = fresh.has(diff_id)
+        fresh.sweep({diff_id})
+        assert fresh.has(diff_id) == whole
+        if whole:
+            assert (fresh.lower(diff_id) / "d/a").read_text() == "content"
+        fresh.sweep(set())
+        assert list((place.path / "layers").iterdir()) == [], point
+        point += 1
+    assert point > 1
+
+
+def test_setuid_bits_and_devices_of_a_layer_work_in_the_overlay(place: Place) -> None:
+    shell = Path("/usr/bin/id").resolve().read_bytes()
+    lower = place.layer(
+        archive([file(b"id", shell, mode=0o4755), other(b"null", EntryKind.CHAR, mode=0o666, dev_major=1, dev_minor=3)])
+    )
+    merged, upper, work = (place.path / name for name in ("merged", "upper", "work"))
+    for folder in (merged, upper, work):
+        folder.mkdir()
+    mounts.overlay(merged, [lower], upper=upper, work=work)
+    # A descriptor gets the other user past the test's folder, which is closed to it.
+    descriptor = os.open(merged / "id", os.O_PATH)
+    try:
+        command = [f"/proc/self/fd/{descriptor}"]
+        done = subprocess.run(command, user=65534, group=65534, pass_fds=[descriptor], check=True, capture_output=True)
+    finally:
+        os.close(descriptor)
+    assert b"euid=0(root)" in done.stdout
+    assert (merged / "null").read_bytes() == b""
 
 
 @pytest.mark.parametrize("name", ["", "../" * 22, "A" * 64, "0" * 63, "0" * 64 + "/x"])

@@ -1,8 +1,9 @@
 """Chunk indexes of EROFS files: where each piece of a file lies, and how a sparse file of a tar becomes one. Pure.
 
 GNU tar packs the stored pieces of a sparse file one behind the other, each as long as it is, so a piece may start at
-any byte of the tar. A chunk that is all hole has the null address; one that lies on a block of the tar in one piece points
-there; any other is copied into the metadata image. Source: Linux, fs/erofs/erofs_fs.h (`erofs_inode_chunk_index`).
+any byte of the tar. A chunk that is all hole has the null address; one that lies on a block of the tar in one piece
+points there; any other is copied into the metadata image. Source: Linux, fs/erofs/erofs_fs.h
+(`erofs_inode_chunk_index`).
 """
 
 from __future__ import annotations

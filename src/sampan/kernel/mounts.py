@@ -143,9 +143,12 @@ def propagate(target: Path, kind: str, *, recursive: bool = False) -> None:
 
 
 def erofs(metadata: Path, target: Path, *, device: Path) -> None:
-    """Mount the EROFS image `metadata`, whose file contents lie in `device`. Both are plain files (Linux 6.12)."""
+    """Mount the EROFS image `metadata`, whose file contents lie in `device`. Both are plain files (Linux 6.12).
+
+    The mount itself honours no setuid bits and no devices; an overlay over it decides for itself.
+    """
     with _plain_name(device) as name:
-        mount(metadata, target, "erofs", flags=MS_RDONLY, data=b"device=" + name)
+        mount(metadata, target, "erofs", flags=MS_RDONLY | MS_NOSUID | MS_NODEV, data=b"device=" + name)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from sampan.images.drivers.model import BadDiffId, LayerFacts
+from sampan.kernel import libc
 
 _DIFF_ID: Final = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY: Final = ".tmp-"
@@ -68,10 +69,14 @@ class LayerFolder:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a new file and wait until its content is on disk."""
-        with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise libc.failed(error, "write", str(path)) from error
 
     def publish(self, temporary: Path, diff_id: str) -> None:
         """Give a finished thing its name, and wait until the names are on disk."""
