@@ -266,6 +266,62 @@ def plant(folder: bytes, tree: dict[bytes, object], seed: int) -> None:
         os.utime(path, ns=(0, (seed + number) * 1_000_000_007), follow_symlinks=False)
 
 
+paths_of_a_layer = st.lists(
+    st.sampled_from([b"a", b"b", b"c", b".wh.a", b".wh..wh..opq", b"."]), min_size=1, max_size=3
+)
+members_of_a_layer = st.builds(
+    lambda path, kind, link, seed: TarEntry(
+        b"/".join(path), kind, seed % 0o10000, seed, seed // 2, seed * 10**8, 0, b"/".join(link),
+        1, seed % 300, {b"trusted.n": b"%d" % seed} if seed % 3 == 0 else {},
+    ),
+    paths_of_a_layer, st.sampled_from(EntryKind), paths_of_a_layer, st.integers(0, 100_000),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(entries=st.lists(members_of_a_layer, max_size=12), content=st.binary(max_size=2000))
+def test_both_drivers_make_the_same_of_any_entries(tmp_path: Path, entries: list[TarEntry], content: bytes) -> None:
+    if why := choose.probe_erofs(tmp_path / "probe"):
+        pytest.skip(why)
+    archived = archive([(entry, content if entry.kind is EntryKind.FILE else b"") for entry in entries])
+    results: list[object] = []
+    for name in ("erofs", "overlay2"):
+        folder = tmp_path / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        made = Place(folder.resolve(), name)
+        try:
+            results.append(snapshot(made.layer(archived)))
+        except errors.Invalid as refusal:
+            results.append(str(refusal))
+        finally:
+            made.close()
+    assert results[0] == results[1]
+
+
+def test_fsck_finds_nothing_wrong_with_the_metadata(tmp_path: Path) -> None:
+    fsck = shutil.which("fsck.erofs")
+    if fsck is None:
+        pytest.skip("erofs-utils is not installed")
+    rich_tree(tmp_path / "source")
+    place = Place(tmp_path.resolve(), "erofs")
+    diff_id, blob = place.store(gnu_tar(tmp_path / "source", "--format=pax", "--xattrs"))
+    place.driver.prepare(diff_id, blob)
+    metadata = tmp_path / "layers" / f"{diff_id}.erofs"
+    done = subprocess.run([fsck, f"--device={blob}", metadata], capture_output=True, text=True)
+    if "blksize 512 isn't supported" in done.stdout + done.stderr:
+        pytest.skip("this fsck.erofs knows only blocks of one page; 1.6 and later know 512 bytes")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_deepest_layer_is_made_and_removed(place: Place) -> None:
+    diff_id, blob = place.store(archive([file(b"d/" * 255 + b"f", b"deep", mtime_ns=2**62 * 10**9)]))
+    place.driver.prepare(diff_id, blob)
+    assert (place.driver.lower(diff_id) / ("d/" * 255) / "f").read_text() == "deep"
+    place.driver.remove(diff_id)
+    assert list((place.path / "layers").iterdir()) == []
+
+
 NOT_IN_A_LAYER: dict[str, Members] = {
     "a name that climbs": [file(b"../../x")],
     "a name that climbs after going down": [file(b"a/../../x")],

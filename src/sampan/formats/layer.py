@@ -25,7 +25,7 @@ from sampan.formats.tar_fields import Segment
 
 __all__ = ["InvalidLayer", "LayerTree", "Node", "build", "walk"]
 
-MAX_DEPTH: Final = 512  # directories; real trees stay below 40
+MAX_DEPTH: Final = 256  # directories; real trees stay below 100, and removing one holds a descriptor for each
 MAX_IMPLIED: Final = 65_536  # directories made without an entry: each may cost a stranger a handful of bytes
 MAX_LINK_HOPS: Final = 40  # as the kernel's path walk
 MAX_LINK_STEPS: Final = 1_000_000  # parts of link targets walked in one layer: work a small tar can ask for
