@@ -41,6 +41,7 @@ NETLINK_GET_STRICT_CHK: Final = 12
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _RECEIVE_BYTES: Final = 1 << 16
+_PATIENCE_S: Final = 30  # the kernel answers before `send` returns; only a lost answer can take longer
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Request:
     kind: int
     flags: int
     payload: bytes
+    acknowledged: bool = True  # False: the kernel answers it only when it fails
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -91,6 +93,7 @@ class Socket:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _PATIENCE_S, 0))
         self._socket.bind((0, 0))
 
     def __enter__(self) -> Socket:
@@ -107,19 +110,22 @@ class Socket:
 
         The kernel goes on with the next request after one that failed; the first failure is raised as `KernelError`.
         """
+        found: dict[int, libc.KernelError] = {}
         with self._lock:
-            waiting = self._send(requests, NLM_F_ACK)
-            first: tuple[int, libc.KernelError] | None = None
+            sent = self._send(requests, NLM_F_ACK)
+            waiting = {sequence for sequence, request in sent.items() if request.acknowledged}
             while waiting:
                 for kind, flags, sequence, payload in self._receive():
-                    request = waiting.pop(sequence, None)
-                    if kind != NLMSG_ERROR or request is None:
+                    if kind != NLMSG_ERROR or sequence not in sent:
                         continue
-                    error = _error(request, flags, payload)
-                    if error is not None and (first is None or sequence < first[0]):
-                        first = (sequence, error)
-        if first is not None:
-            raise first[1]
+                    waiting.discard(sequence)
+                    error = _error(sent[sequence], flags, payload)
+                    if error is not None:
+                        found[sequence] = error
+                        if not sent[sequence].acknowledged:
+                            waiting.clear()  # a transaction that failed as a whole answers nothing else
+        if found:
+            raise found[min(found)]
 
     def dump(self, request: Request) -> list[bytes]:
         """The payloads that answer a dump request."""
@@ -148,7 +154,7 @@ class Socket:
             self._sequence += 1
             waiting[self._sequence] = request
             length = _HEADER.size + len(request.payload)
-            flags = NLM_F_REQUEST | extra_flags | request.flags
+            flags = NLM_F_REQUEST | request.flags | (extra_flags if request.acknowledged else 0)
             parts.append(_HEADER.pack(length, request.kind, flags, self._sequence, 0))
             parts.append(request.payload + bytes(-length % 4))
         if parts:
@@ -156,7 +162,10 @@ class Socket:
         return waiting
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
-        data = self._socket.recv(_RECEIVE_BYTES)
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except OSError as error:
+            raise libc.failed(error, "recv", "netlink") from error
         at = 0
         while at + _HEADER.size <= len(data):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)

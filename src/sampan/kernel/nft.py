@@ -20,6 +20,8 @@ from sampan import errors
 from sampan.kernel import namespaces
 
 NFT_CTX_OUTPUT_JSON: Final = 1 << 4  # source: nftables/libnftables.h
+# libmnl waits with select(2): a socket of a higher number would end the process. Source: glibc <sys/select.h>.
+FD_SETSIZE: Final = 1024
 LIBRARY: Final = "libnftables.so.1"
 
 # The library's parser keeps state outside its contexts: one call at a time in the process.
@@ -60,6 +62,8 @@ class Nft:
         self._library = library
         self._context: int | None = None
         self._namespace_fd: int | None = None
+        if library is not None and _next_descriptor() >= FD_SETSIZE:
+            self._library = library = None
         if library is None:
             self._namespace_fd = namespaces.open_own()
             return
@@ -125,6 +129,13 @@ class Nft:
         if done.returncode:
             raise _failed(commands, done.stderr)
         return done.stdout
+
+
+def _next_descriptor() -> int:
+    """The number that the next descriptor will get, give or take what other threads open meanwhile."""
+    fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    os.close(fd)
+    return fd + 16
 
 
 def _failed(commands: str, complaint: str) -> NftFailed:

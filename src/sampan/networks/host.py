@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Final
 
-from sampan.kernel import libc, links, namespaces, netlink, nft
+from sampan.kernel import libc, links, namespaces, netlink, nfnetlink, nft
 from sampan.networks import failures, resolvconf, ruleset
 from sampan.networks.drivers import bridge
 from sampan.networks.model import Endpoint, Network, Protocol, PublishedPort, Settings
@@ -24,6 +24,8 @@ from sampan.networks.model import Endpoint, Network, Protocol, PublishedPort, Se
 log = logging.getLogger(__name__)
 
 _VETH: Final = re.compile(r"veth[0-9a-f]{11}\Z")
+_NAMES_TABLE: Final = "sampan_names"  # in every namespace whose container resolves names
+_NAMES_PORT: Final = 53
 _SOCKET_TYPES: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -166,6 +168,7 @@ class Host:
     ) -> NameSockets | None:
         """Make a namespace with all its endpoints, and publish. `names`: open a name server's sockets inside."""
         path = self.namespace(container_id)
+        namespaces.drop(path)  # whatever an earlier life of this container left
 
         def build() -> NameSockets | None:
             namespaces.settle(ipv6=False)
@@ -289,8 +292,8 @@ def _open_names() -> NameSockets:
         udp.bind((resolvconf.EMBEDDED, 0))
         tcp.bind((resolvconf.EMBEDDED, 0))
         tcp.listen(32)
-        with nft.Nft() as inside:
-            inside.run(ruleset.redirect_names(udp=udp.getsockname()[1], tcp=tcp.getsockname()[1]))
+        ports = {socket.IPPROTO_UDP: udp.getsockname()[1], socket.IPPROTO_TCP: tcp.getsockname()[1]}
+        nfnetlink.perform(nfnetlink.redirect(_NAMES_TABLE, IPv4Address(resolvconf.EMBEDDED), _NAMES_PORT, ports))
     except BaseException:
         sockets.close()
         raise

@@ -129,11 +129,3 @@ def _element(entry: PublishedPort) -> tuple[str, str, str]:
     if entry.host_address == ANY:
         return ("pub" if single else "pub_range", key, value)
     return ("pub_ip" if single else "pub_ip_range", f"{entry.host_address} . {key}", value)
-
-
-def redirect_names(*, udp: int, tcp: int) -> str:
-    """The table inside a container's namespace: the resolver's address leads to where the daemon listens."""
-    ports = {"udp": udp, "tcp": tcp}.items()
-    rules = "\n".join(f"    ip daddr 127.0.0.11 {name} dport 53 dnat to 127.0.0.11:{port}" for name, port in ports)
-    chain = f"  chain output {{\n    type nat hook output priority -100\n{rules}\n  }}"
-    return f"table ip sampan_names\ndelete table ip sampan_names\ntable ip sampan_names {{\n{chain}\n}}\n"
