@@ -53,9 +53,10 @@ class BlobDirectory:
     def present(self) -> Iterator[Digest]:
         """Every digest that has a file."""
         for algorithm, length in ALGORITHMS.items():
-            for entry in os.scandir(self.root / "blobs" / algorithm):
-                if len(entry.name) == length:
-                    yield Digest(f"{algorithm}:{entry.name}")
+            with os.scandir(self.root / "blobs" / algorithm) as entries:
+                for entry in entries:
+                    if len(entry.name) == length:
+                        yield Digest(f"{algorithm}:{entry.name}")
 
     def writer(self, algorithm: str = "sha256") -> BlobWriter:
         """A new blob of yet unknown digest."""

@@ -103,8 +103,13 @@ class Uploads:
 
     def present(self) -> Iterator[tuple[str, int]]:
         """Every upload file: its id, and when it was last written (nanoseconds since the epoch)."""
-        for entry in os.scandir(self._folder):
-            yield entry.name, entry.stat().st_mtime_ns
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                try:
+                    written_ns = entry.stat().st_mtime_ns
+                except FileNotFoundError:
+                    continue  # finished since the folder was read
+                yield entry.name, written_ns
 
     def busy(self, upload_id: str) -> bool:
         """Whether a request is using it now."""

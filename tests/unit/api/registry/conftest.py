@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,6 @@ class Harbour:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     async def _serve(self) -> None:
-        import time
-
         now: Callable[[], int] = lambda: time.time_ns() + self.now_shift_ns  # noqa: E731
         self.database = Database.open(self.root / "state.db")
         self.blobs = Blobs(self.folder, self.database, now_ns=now)
@@ -95,6 +94,16 @@ class Harbour:
         listening = socket.create_server(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]
         await Site(self._runner, listening).start()
+
+    def run_without_serving(self) -> None:
+        """Open the folder as `start` does, and leave again."""
+        database = Database.open(self.root / "state.db")
+        try:
+            blobs = Blobs(self.folder, database)
+            blobs.files.prepare()
+            Registry(blobs, database).start()
+        finally:
+            database.close()
 
     async def _end(self) -> None:
         await self._runner.cleanup()
