@@ -24,6 +24,7 @@ from sampan.keeper import protocol
 from sampan.keeper.__main__ import EXIT_LOCKED
 
 _START_TIMEOUT_S = 10.0
+_ATTEMPTS = 3
 _BOOT = """import sys
 sys.path.append(sys.argv.pop(1))
 from sampan.keeper.__main__ import main
@@ -120,12 +121,25 @@ async def ensure(
     on_gone: Callable[[KeeperGone], None],
     prefix: Sequence[str] = (),
 ) -> Keeper:
-    """Connect to the keeper at `path`, starting it first when nobody answers. Raises: Broken, Unavailable."""
-    for _ in range(2):
-        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-            return Keeper(_connect(path), on_exit=on_exit, on_gone=on_gone)
-        await _start(path, prefix)
-    return Keeper(_connect(path), on_exit=on_exit, on_gone=on_gone)
+    """Connect to the keeper at `path`, starting it first when nobody answers. Raises: Broken, Unsupported."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return await _greet(path, on_exit, on_gone)
+        except (ConnectionRefusedError, FileNotFoundError, KeeperGone):
+            await _start(path, prefix)  # also when the one that answered was just dying
+    return await _greet(path, on_exit, on_gone)
+
+
+async def _greet(path: Path, on_exit: Callable[[Exit], None], on_gone: Callable[[KeeperGone], None]) -> Keeper:
+    """Connect and hear it speak. Raises: OSError, KeeperGone, Unsupported."""
+    keeper = Keeper(_connect(path), on_exit=on_exit, on_gone=lambda _gone: None)
+    try:
+        await keeper.greet()
+    except BaseException:
+        keeper.close()
+        raise
+    keeper.on_gone = on_gone
+    return keeper
 
 
 def _connect(path: Path) -> socket.socket:
@@ -174,9 +188,10 @@ class Keeper:
     ) -> None:
         self._socket = connection
         self._on_exit = on_exit
-        self._on_gone = on_gone
+        self.on_gone = on_gone
         self._loop = asyncio.get_running_loop()
         self._number = 0
+        self.pid = 0
         self._pending: dict[int, asyncio.Queue[_Reply]] = {}
         self._outgoing: deque[bytes] = deque()
         self._gone: KeeperGone | None = None
@@ -185,6 +200,17 @@ class Keeper:
     def close(self) -> None:
         """End the connection; the keeper and everything it holds go on."""
         self._end(KeeperGone("the connection to the keeper was closed"))
+
+    async def greet(self) -> None:
+        """Learn who it is. Raises: Unsupported when a keeper of another version holds the containers."""
+        async with self._asking("hello", {}) as replies:
+            greeting = (await replies.get()).ok()
+        version, self.pid = greeting["version"], greeting["pid"]
+        if version != protocol.VERSION:
+            raise errors.Unsupported(
+                f"the running keeper speaks version {version}, this daemon {protocol.VERSION}",
+                remedy="stop the containers with the daemon that started them, then start this one",
+            )
 
     async def processes(self) -> list[Held]:
         """Everything the keeper holds."""
@@ -375,7 +401,7 @@ class Keeper:
         for replies in self._pending.values():
             replies.put_nowait(_Reply({}, [], gone))
         if tell:
-            self._on_gone(gone)
+            self.on_gone(gone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ A `Segment` is one log with its index. What it holds open stays readable after a
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from sampan import errors
 from sampan.formats import containerlog, stdcopy
@@ -22,15 +23,8 @@ DIRECTORY_MASK: Final = inotify.IN_CREATE | inotify.IN_MOVED_FROM
 
 # Index records looked at together when frames are grouped into chunks.
 _BLOCK_RECORDS = 16384
-# Between opening a log and its index the keeper may rotate; it does so at most once per `max_size_bytes` of output.
+# Between opening a log and its index the keeper may rotate; each try takes about as long as a rotation.
 _MAX_TRIES = 100
-
-
-class Position(NamedTuple):
-    """A place in a log that survives rotation. Inode 0: before everything there is."""
-
-    inode: int
-    offset: int
 
 
 class DamagedLog(errors.Broken):
@@ -97,13 +91,9 @@ class Segment:
         """Where that record's frame begins; for the record after the last, where the last frame ends."""
         return self._end if number >= self._count else self._record(number)[0]
 
-    def record_at(self, offset: int) -> int:
-        """Number of the first record whose frame begins at or behind that offset."""
-        low, high = 0, self._count
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self._record(middle)[0] < offset else (low, middle)
-        return low
+    def last_ns(self) -> int:
+        """The time of the last frame; 0 when there is none."""
+        return self._record(self._count - 1)[1] if self._count else 0
 
     def first_since(self, since_ns: int) -> int:
         """Number of the first record whose time is at or after that."""
@@ -160,17 +150,19 @@ def open_all(directory: Path) -> list[Segment]:
     """Every file of the log, oldest first.
 
     Opened from the newest: a rotation in between moves files to where this looks next, so none is missed, and one that
-    is met twice is known by its inode.
+    is met twice is known by its inode. A rotation leaves one name unused at a time.
     """
     segments: list[Segment] = []
-    generation = 0
+    generation = missing = 0
     try:
-        while (segment := _open(directory, generation)) is not None:
-            if any(segment.inode == one.inode for one in segments):
-                segment.close()
-            else:
-                segments.append(segment)
+        while missing < 2:
+            segment = _open(directory, generation)
             generation += 1
+            missing = missing + 1 if segment is None else 0
+            if segment is not None and any(segment.inode == one.inode for one in segments):
+                segment.close()
+            elif segment is not None:
+                segments.append(segment)
     except BaseException:
         for segment in segments:
             segment.close()
@@ -178,13 +170,11 @@ def open_all(directory: Path) -> list[Segment]:
     return segments[::-1]
 
 
-def open_newest(directory: Path) -> Segment | None:
-    """The file being written; None before the first start."""
-    return _open(directory, 0)
-
-
 def open_after(directory: Path, inode: int) -> Segment | None:
-    """The file that follows the one with that inode; the oldest when that one is gone; None when it is the newest."""
+    """The file that follows the one with that inode; the oldest when that one is gone; None when it is the newest.
+
+    The caller holds that file open, else another may have its inode by now.
+    """
     segments = open_all(directory)
     following = next((n + 1 for n, segment in enumerate(segments) if segment.inode == inode), 0)
     for number, segment in enumerate(segments):
@@ -194,28 +184,28 @@ def open_after(directory: Path, inode: int) -> Segment | None:
 
 
 def _open(directory: Path, generation: int) -> Segment | None:
-    """A log and the index that belongs to it; None when there is no such log (or no index for it yet)."""
+    """A log and the index that belongs to it; None when there is no such log (or no index for it yet).
+
+    The writer renames the index first: the two are a pair when the log's name has not moved meanwhile. When it has, or
+    the index is missing, a rotation is half done, and microseconds from its end.
+    """
     path = directory / containerlog.log_name(generation)
     for _ in range(_MAX_TRIES):
-        try:
-            log = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            index = os.open(directory / containerlog.index_name(generation), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            os.close(log)
-            if isinstance(error, FileNotFoundError):
-                return None  # in the middle of a rotation; a follower hears of the index when it appears
-            raise
-        segment = Segment(log, index)
-        # The writer renames the index first: the pair is one when the log's name has not moved meanwhile.
-        if _inode(path) == segment.inode:
-            return segment
-        segment.close()
-    raise errors.Unavailable(
-        f"the log {path} rotates faster than it can be opened", remedy="give the container a larger max-size"
-    )
+        with contextlib.ExitStack() as opened:
+            try:
+                log = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+            opened.callback(os.close, log)
+            try:
+                index = os.open(directory / containerlog.index_name(generation), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            opened.callback(os.close, index)
+            if _inode(path) == os.fstat(log).st_ino:
+                opened.pop_all()
+                return Segment(log, index)
+    return None
 
 
 def _inode(path: Path) -> int:

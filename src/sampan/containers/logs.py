@@ -1,7 +1,7 @@
 """Reading a container's log: all of it, its last lines, a stretch of time, and what is still to come.
 
 The log is the keeper's (`formats.containerlog`); this module never writes. Output reaches an attached client the same
-way: as what follows in the log after a `Position` taken before the container was started.
+way: as what follows in the log after a position taken before the container was started.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.containers import logfiles
-from sampan.containers.logfiles import Position
 from sampan.formats import logshape, stdcopy
 from sampan.kernel import inotify
 
@@ -30,7 +29,8 @@ class LogQuery:
     """What is asked of a log. Times select frames by when the keeper read them; both ends are included.
 
     `tail` counts lines within since..until; None means all. `multiplexed` gives stdcopy frames, for containers without
-    a terminal; otherwise the bytes as they were written. `after` leaves out what lies before a position.
+    a terminal; otherwise the bytes as they were written. `after` is a position (see `end`):
+    what lies before it is left out.
     """
 
     stdout: bool = True
@@ -41,7 +41,7 @@ class LogQuery:
     timestamps: bool = False
     follow: bool = False
     multiplexed: bool = True
-    after: Position | None = None
+    after: int = 0
 
     @property
     def streams(self) -> tuple[int, ...]:
@@ -49,9 +49,14 @@ class LogQuery:
         return (stdcopy.STDOUT,) * self.stdout + (stdcopy.STDERR,) * self.stderr
 
     @property
+    def first_ns(self) -> int:
+        """The earliest time a wanted frame can have."""
+        return max(self.since_ns or 0, self.after + 1)
+
+    @property
     def whole(self) -> bool:
         """Whether the answer is the log's bytes as they lie there."""
-        return self == LogQuery(after=self.after, follow=self.follow)
+        return self == LogQuery()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +69,14 @@ class _Span:
     place: int
 
 
-def end(directory: Path) -> Position:
-    """Where the log ends now: what an attached client's output follows. Take it before the container is started."""
-    segment = logfiles.open_newest(directory)
-    if segment is None:
-        return Position(0, 0)
-    with segment:
-        return Position(segment.inode, segment.offset(segment.refresh()))
+def end(directory: Path) -> int:
+    """The position at which the log ends now, for `LogQuery.after`. Take it before the container is started."""
+    last_ns = 0
+    for segment in logfiles.open_all(directory):
+        with segment:
+            segment.refresh()
+            last_ns = max(last_ns, segment.last_ns())
+    return last_ns
 
 
 async def read(
@@ -122,31 +128,16 @@ def whole_ranges(directory: Path) -> list[tuple[logfiles.Segment, int]]:
 
 
 def _spans(segments: list[logfiles.Segment], query: LogQuery) -> list[_Span]:
-    """One span per file from the first that matters, so that the last is the newest file's."""
+    """One span per file, so that the last is the newest file's."""
     spans: list[_Span] = []
     place = 0
-    first_segment = _segment_of(segments, query.after)
-    for number, segment in enumerate(segments):
-        if number < first_segment:
-            continue
-        first, last = 0, segment.refresh()
-        if query.after is not None and segment.inode == query.after.inode:
-            first = segment.record_at(query.after.offset)
-        if query.since_ns is not None:
-            first = max(first, segment.first_since(query.since_ns))
+    for segment in segments:
+        last = segment.refresh()
+        first = segment.first_since(query.first_ns)
         until = last if query.until_ns is None else segment.first_since(query.until_ns + 1)
         spans.append(_Span(segment, min(first, until), until, place))
         place += max(0, until - first)
     return spans
-
-
-def _segment_of(segments: list[logfiles.Segment], after: Position | None) -> int:
-    """Number of the segment the position lies in; 0 when it is before all of them, or was rotated away."""
-    if after is not None:
-        for number, segment in enumerate(segments):
-            if segment.inode == after.inode:
-                return number
-    return 0
 
 
 def _starts(spans: list[_Span], query: LogQuery) -> Mapping[int, logshape.Start]:
@@ -222,24 +213,28 @@ class _Follower:
             self._watches.remove(directory_watch, self._changed)
 
     async def _segments(self, segment: logfiles.Segment | None, done: int) -> AsyncGenerator[bytes, None]:
+        held = contextlib.ExitStack()
         inode = 0
-        while True:
-            # Taken before looking, so that what happens meanwhile is not missed.
-            over = self._over()
-            self._changed.clear()
-            if segment is None:
-                segment, done = logfiles.open_after(self._directory, inode), 0
-            if segment is not None:
-                inode = segment.inode
-                with segment:
+        with held:
+            while True:
+                # Taken before looking, so that what happens meanwhile is not missed.
+                over = self._over()
+                self._changed.clear()
+                if segment is None:
+                    segment, done = logfiles.open_after(self._directory, inode), 0
+                if segment is not None:
+                    # The one before is let go only now: while it is open no other file gets its inode.
+                    held.close()
+                    held.push(segment)
+                    inode = segment.inode
                     async with contextlib.aclosing(self._one(segment, done)) as pieces:
                         async for data in pieces:
                             yield data
-                segment = None
-            elif over:
-                return
-            else:
-                await self._wait()
+                    segment = None
+                elif over:
+                    return
+                else:
+                    await self._wait()
 
     async def _one(self, segment: logfiles.Segment, done: int) -> AsyncGenerator[bytes, None]:
         """One file until it is finished with: rotated away, or the end of following."""
@@ -264,12 +259,12 @@ class _Follower:
 
     def _take(self, segment: logfiles.Segment, first: int, last: int) -> bytes:
         until_ns = self._query.until_ns
-        since_ns = self._query.since_ns
+        first_ns = self._query.first_ns
         times = list(segment.times(first, last))
         if until_ns is not None and times[-1] > until_ns:
             last = first + sum(one <= until_ns for one in times)
-        if since_ns is not None and times[0] < since_ns:
-            first += sum(one < since_ns for one in times)
+        if times[0] < first_ns:
+            first += sum(one < first_ns for one in times)
         if first >= last:
             return b""
         return _shape(self._shaper, _Piece(segment, first, last, _LATER))

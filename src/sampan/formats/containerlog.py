@@ -5,7 +5,8 @@ was read from the container. The writer appends the frame first and its record s
 whole frame while the host is up; after a power cut either file may end early. Readers trust the records that point at
 whole frames and nothing beyond; the writer repairs the pair when it opens it again (`plan_repair`).
 
-Times never step back within a log (the writer sees to it), so `--since` and `--until` are binary searches.
+No two frames of a container have the same time and times never step back, across rotations and runs as well (the
+writer sees to it). So `--since` and `--until` are binary searches, and the time of a frame is a position in the log.
 
 Rotation renames the pair to `container.log.1` and `container.log.1.idx` (then `.2`, higher is older), index before log:
 who opened a log, then its index, and finds the log's name still on the same inode, holds a pair.
@@ -107,11 +108,12 @@ class Repair:
 
 
 def plan_repair(index: stdcopy.Buffer, log: stdcopy.Buffer) -> Repair:
-    """Keep every whole frame. Frames behind the last record get records with its time; the torn end is cut off."""
+    """Keep every whole frame. Frames behind the last record get records just after it; the torn end is cut off."""
     count, end = usable(index, log)
     last_ns = record(index, count - 1)[1] if count else 0
     add = []
     while (next_end := frame_end(log, end)) is not None:
+        last_ns += 1
         add.append(pack_record(end, last_ns))
         end = next_end
     return Repair(index_bytes=count * RECORD_BYTES, log_bytes=end, add=b"".join(add), last_ns=last_ns)

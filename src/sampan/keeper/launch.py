@@ -15,8 +15,8 @@ from collections.abc import Callable
 from sampan.formats import stdcopy
 from sampan.keeper import loop, process, protocol
 
-# Python ignores these and the keeper ignores those; a container must start with the defaults.
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD)
+# Python ignores some, the keeper others, and whoever started it may have as well; a container starts with the defaults.
+_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Launch:

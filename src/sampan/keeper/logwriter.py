@@ -71,23 +71,36 @@ class LogWriter:
         _write_all(self._index, repair.add)
         self._log_bytes = repair.log_bytes
         self._index_bytes = repair.index_bytes + len(repair.add)
-        # Times never step back, so that readers may search them.
-        self._last_ns = max(self._last_ns, repair.last_ns)
+        self._last_ns = max(self._last_ns, repair.last_ns or self._last_of_older())
+
+    def _last_of_older(self) -> int:
+        """The last time in the file before this one: it counts when nothing was written since a rotation."""
+        try:
+            index = os.open(self._path(containerlog.index_name(1)), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            count = os.fstat(index).st_size // containerlog.RECORD_BYTES
+            place = (count - 1) * containerlog.RECORD_BYTES
+            return containerlog.record(os.pread(index, containerlog.RECORD_BYTES, place), 0)[1] if count else 0
+        finally:
+            os.close(index)
 
     def _append(self, frame: memoryview | bytes, now_ns: int) -> None:
         if self._log < 0:
             self._open()  # a rotation could not open the new pair
         if self._max_size_bytes and self._log_bytes and self._log_bytes + len(frame) > self._max_size_bytes:
             self._rotate()
-        self._last_ns = max(self._last_ns, now_ns)
+        time_ns = max(self._last_ns + 1, now_ns)
         try:
             _write_all(self._log, frame)
-            _write_all(self._index, containerlog.pack_record(self._log_bytes, self._last_ns))
+            _write_all(self._index, containerlog.pack_record(self._log_bytes, time_ns))
         except OSError:
             self._cut_back()
             raise
         self._log_bytes += len(frame)
         self._index_bytes += containerlog.RECORD_BYTES
+        self._last_ns = time_ns
 
     def _cut_back(self) -> None:
         """Index first: a reader must never meet a record whose frame is gone."""
