@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +22,7 @@ from sampan import errors
 from sampan.formats import tar_write
 from sampan.formats.tar import EntryKind, TarEntry
 from sampan.images.drivers import choose
-from sampan.images.drivers.erofs import ErofsDriver
 from sampan.images.drivers.model import BadDiffId, LayerDriver, LayerMissing
-from sampan.images.drivers.overlay2 import Overlay2Driver
 from sampan.kernel import mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -40,12 +39,16 @@ class Place:
         self.blobs = path / "blobs"
         self.blobs.mkdir()
         self.driver_name = driver_name
+        self.layers = path / driver_name
         self.driver = self.new_driver()
 
     def new_driver(self) -> LayerDriver:
-        if self.driver_name == "erofs":
-            return ErofsDriver(self.path / "layers", self.path / "mounts", lambda diff_id: self.blobs / diff_id)
-        return Overlay2Driver(self.path / "layers")
+        return choose.make(
+            self.driver_name,
+            layers=self.path,
+            mount_points=self.path / "mounts",
+            tar_path=lambda diff_id: self.blobs / diff_id,
+        )
 
     def store(self, content: bytes) -> tuple[str, Path]:
         diff_id = hashlib.sha256(content).hexdigest()
@@ -307,7 +310,7 @@ def test_fsck_finds_nothing_wrong_with_the_metadata(tmp_path: Path) -> None:
     place = Place(tmp_path.resolve(), "erofs")
     diff_id, blob = place.store(gnu_tar(tmp_path / "source", "--format=pax", "--xattrs"))
     place.driver.prepare(diff_id, blob)
-    metadata = tmp_path / "layers" / f"{diff_id}.erofs"
+    metadata = tmp_path / "erofs" / f"{diff_id}.erofs"
     done = subprocess.run([fsck, f"--device={blob}", metadata], capture_output=True, text=True)
     if "blksize 512 isn't supported" in done.stdout + done.stderr:
         pytest.skip("this fsck.erofs knows only blocks of one page; 1.6 and later know 512 bytes")
@@ -319,7 +322,7 @@ def test_the_deepest_layer_is_made_and_removed(place: Place) -> None:
     place.driver.prepare(diff_id, blob)
     assert (place.driver.lower(diff_id) / ("d/" * 255) / "f").read_text() == "deep"
     place.driver.remove(diff_id)
-    assert list((place.path / "layers").iterdir()) == []
+    assert list((place.layers).iterdir()) == []
 
 
 NOT_IN_A_LAYER: dict[str, Members] = {
@@ -354,7 +357,7 @@ def test_what_may_not_be_in_a_layer_is_refused_and_leaves_nothing(place: Place, 
     with pytest.raises(errors.Invalid):
         place.driver.prepare(diff_id, blob)
     assert not place.driver.has(diff_id)
-    assert list((place.path / "layers").iterdir()) == []
+    assert list((place.layers).iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -488,7 +491,7 @@ def test_one_layer_wanted_by_many_threads_is_made_once(place: Place) -> None:
         thread.join()
     assert len(seen) == 8
     assert sum(mount.point == os.fsencode(seen[0]) for mount in mounts.current()) <= 1
-    assert len([entry for entry in (place.path / "layers").iterdir() if entry.name.endswith(".facts")]) == 1
+    assert len([entry for entry in (place.layers).iterdir() if entry.name.endswith(".facts")]) == 1
 
 
 def test_removing_a_layer_leaves_no_mount_and_no_file(place: Place) -> None:
@@ -497,7 +500,7 @@ def test_removing_a_layer_leaves_no_mount_and_no_file(place: Place) -> None:
     place.driver.lower(diff_id)
     place.driver.remove(diff_id)
     place.driver.remove(diff_id)
-    assert list((place.path / "layers").iterdir()) == []
+    assert list((place.layers).iterdir()) == []
     assert not [mount for mount in mounts.current() if mount.point.startswith(os.fsencode(place.path) + b"/")]
     with pytest.raises(LayerMissing):
         place.driver.lower(diff_id)
@@ -509,7 +512,7 @@ def test_a_sweep_keeps_what_is_wanted_and_nothing_else(place: Place) -> None:
     for diff_id, blob in ((kept, kept_blob), (gone, gone_blob)):
         place.driver.prepare(diff_id, blob)
         place.driver.lower(diff_id)
-    folder = place.path / "layers"
+    folder = place.layers
     (folder / ".tmp-half").mkdir()
     (folder / ".tmp-half/file").write_text("unfinished")
     (folder / ".tmp-written").write_text("unfinished")
@@ -560,7 +563,7 @@ def test_a_layer_is_there_whole_or_not_at_all_wherever_prepare_is_killed(place: 
         if survivor.has(diff_id):
             assert snapshot(survivor.lower(diff_id)) == expected, point
         survivor.sweep(set())
-        assert list((place.path / "layers").iterdir()) == [], point
+        assert list((place.layers).iterdir()) == [], point
         point += 1
     assert point > 5
     assert snapshot(place.new_driver().lower(diff_id)) == expected
@@ -580,7 +583,7 @@ def test_removing_is_finished_by_a_sweep_wherever_it_is_killed(place: Place) -> 
         if whole:
             assert (fresh.lower(diff_id) / "d/a").read_text() == "content"
         fresh.sweep(set())
-        assert list((place.path / "layers").iterdir()) == [], point
+        assert list((place.layers).iterdir()) == [], point
         point += 1
     assert point > 1
 
@@ -623,6 +626,20 @@ def test_the_probe_finds_erofs_or_says_why_and_leaves_nothing(tmp_path: Path) ->
     assert why == "" or "mount" in why
     assert list((tmp_path / "probe").iterdir()) == []
     assert choose.choose(None, lambda: why) == ("overlay2" if why else "erofs")
+
+
+def test_the_probe_says_why_when_mounting_is_not_allowed() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folder is closed to other users
+        os.chown(name, 65534, 65534)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.setresuid(65534, 65534, 65534)
+                code = 0 if "EPERM" in choose.probe_erofs(Path(name)) and not os.listdir(name) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_an_explicit_driver_that_does_not_work_names_the_remedy() -> None:

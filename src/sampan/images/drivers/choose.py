@@ -14,6 +14,8 @@ from typing import Final
 from sampan import errors
 from sampan.formats import tar, tar_write
 from sampan.images.drivers.erofs import ErofsDriver
+from sampan.images.drivers.model import LayerDriver, TarPath
+from sampan.images.drivers.overlay2 import Overlay2Driver
 from sampan.kernel import libc
 
 DRIVERS: Final = ("erofs", "overlay2")
@@ -51,6 +53,13 @@ def choose(name: str | None, probe: Probe) -> str:
         why=why,
         remedy="use Linux 6.12 or later with a data root on ext4, xfs or btrfs, or --storage-driver overlay2",
     )
+
+
+def make(name: str, *, layers: Path, mount_points: Path, tar_path: TarPath) -> LayerDriver:
+    """The driver `choose` named, with its layers in a folder of its own below `layers`."""
+    if name == "erofs":
+        return ErofsDriver(layers / name, mount_points, tar_path)
+    return Overlay2Driver(layers / name)
 
 
 def probe_erofs(folder: Path) -> str:

@@ -87,7 +87,10 @@ class ErofsDriver:
             self._folder.discard(diff_id)
 
     def sweep(self, keep: Set[str]) -> None:
-        for diff_id in sorted(self._present_mounts() - keep):
+        with self._mounted_lock:
+            self._mounted = self._present_mounts()
+            unwanted = sorted(self._mounted - keep)
+        for diff_id in unwanted:
             self._unmount(diff_id)
         for point in self._mount_points.iterdir():
             if point.name not in keep:
@@ -96,17 +99,16 @@ class ErofsDriver:
         self._folder.sweep(keep)
 
     def _unmount(self, diff_id: str) -> None:
-        """Unmount a layer as often as it is mounted. Detached, so that a container still dying cannot hold it up."""
+        """Unmount a layer if it is mounted. Detached, so that a container still dying cannot hold it up."""
         point = self._mount_points / diff_id
-        while True:
+        if diff_id in self._mounted:
             try:
                 mounts.unmount(point, detach=True)
             except libc.KernelError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOENT):
+                if error.errno not in (errno.EINVAL, errno.ENOENT):  # someone else unmounted it
                     raise
-                break
-        with self._mounted_lock:
-            self._mounted.discard(diff_id)
+            with self._mounted_lock:
+                self._mounted.discard(diff_id)
         with suppress(FileNotFoundError):
             point.rmdir()
 
