@@ -62,6 +62,15 @@ def decode_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def without_nulls(value: Any) -> Any:
+    """The same without members that are null: they mean the default, as in dockerd."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def _has_nul(value: Any) -> bool:
     if isinstance(value, str):
         return "\0" in value

@@ -109,7 +109,7 @@ async def listen(runner: web.BaseRunner, address: str) -> list[Listener]:
     if parsed.scheme == "unix":
         sockets = [_unix_socket(Path(parsed.path))]
     elif parsed.scheme == "tcp":
-        sockets = [_tcp_socket(parsed)]
+        sockets = [tcp_socket(parsed)]
         log.warning(
             "%s has no TLS: everybody who reaches this port is root on this host. Use a Unix socket or ssh.", parsed
         )
@@ -174,7 +174,8 @@ def _group() -> int | None:
     return None
 
 
-def _tcp_socket(address: Address) -> socket.socket:
+def tcp_socket(address: Address) -> socket.socket:
+    """A bound socket. Raises: InvalidAddress, AddressTaken."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
