@@ -35,12 +35,12 @@ class Phase(StrEnum):
 
 
 NEXT: Mapping[Phase, frozenset[Phase]] = {
-    Phase.CREATED: frozenset({Phase.STARTING, Phase.REMOVING}),
+    Phase.CREATED: frozenset({Phase.STARTING, Phase.RESTARTING, Phase.REMOVING}),
     Phase.STARTING: frozenset({Phase.RUNNING, Phase.CREATED, Phase.EXITED, Phase.RESTARTING}),
     Phase.RUNNING: frozenset({Phase.PAUSED, Phase.RESTARTING, Phase.EXITED}),
     Phase.PAUSED: frozenset({Phase.RUNNING, Phase.EXITED, Phase.RESTARTING}),
     Phase.RESTARTING: frozenset({Phase.STARTING, Phase.EXITED}),
-    Phase.EXITED: frozenset({Phase.STARTING, Phase.REMOVING}),
+    Phase.EXITED: frozenset({Phase.STARTING, Phase.RESTARTING, Phase.REMOVING}),
     Phase.REMOVING: frozenset(),
 }
 ALIVE = frozenset({Phase.RUNNING, Phase.PAUSED})

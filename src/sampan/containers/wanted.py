@@ -137,7 +137,7 @@ class HostConfig(msgspec.Struct, rename="pascal"):
     auto_remove: bool = False
     volume_driver: str = ""
     volumes_from: list[str] = []
-    console_size: list[int] = [0, 0]
+    console_size: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     annotations: dict[str, str] = {}
     cap_add: list[str] = []
     cap_drop: list[str] = []

@@ -1,0 +1,128 @@
+"""Create a container: everything that can be wrong with a wish is found here, before anything exists."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Connection
+
+from sampan import errors
+from sampan.containers import joining, merging, mountpoints, names, store
+from sampan.containers.model import Container, Phase, State
+from sampan.containers.mountpoints import MountPoint
+from sampan.containers.room import Room
+from sampan.containers.wanted import EndpointSettings, HostConfig, Mount, Wanted
+from sampan.networks.model import DEFAULT_NAME
+from sampan.security import confinement
+
+
+async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tuple[Container, list[str]]:
+    """One transaction: the container, and the volumes it names. Files and mounts come with the start."""
+    image = room.images.get(wanted.config.image)
+    if platform and not _fits(platform, image.platform.os, image.platform.architecture):
+        raise errors.NotFound(
+            f"image with reference {wanted.config.image} was found but its platform "
+            f"({image.platform.os}/{image.platform.architecture}) does not match the specified platform ({platform})"
+        )
+    merged = Wanted(merging.merge(wanted.config, image.config), wanted.host, wanted.networking)
+    warnings = check(room, merged)
+    container_id = room.new_id()
+    if not merged.config.hostname and not joining.shared_with(joining.network_mode(merged)):
+        hostname = container_id[:12]
+        merged = Wanted(msgspec.structs.replace(merged.config, hostname=hostname), merged.host, merged.networking)
+    points = mountpoints.collect(merged.host, merged.config.volumes, room.new_id)
+    merged = _with_mounts(merged, points)
+    container = Container(
+        id=container_id,
+        name=names.check(name) if name else _suggest(room),
+        image_id=str(image.id),
+        phase=Phase.CREATED,
+        wanted=merged,
+        state=State(),
+        created_ns=room.now_ns(),
+    )
+
+    def verb(connection: Connection) -> None:
+        store.add(connection, container)
+        for point in points:
+            if point.kind == "volume":
+                room.volumes.declare(connection, point.source, container.id, anonymous=point.anonymous)
+
+    with room.images.reserve(container.image_id):
+        await room.database.write(verb)
+    room.publish(container, "create")
+    return container, warnings
+
+
+def check(room: Room, merged: Wanted) -> list[str]:
+    """Everything about the wish that needs no start to be known. Raises kinds of `Invalid`, `NotFound`."""
+    warnings = merging.check(merged, cpus=room.host.cpus)
+    joining.check(merged)
+    host = merged.host
+    if host.runtime not in room.runtimes:
+        raise errors.Invalid(
+            f"unknown or invalid runtime name: {host.runtime}",
+            remedy=f"use one of {sorted(filter(None, room.runtimes))}",
+        )
+    confinement.confine(
+        privileged=host.privileged,
+        cap_add=host.cap_add,
+        cap_drop=host.cap_drop,
+        security_opt=host.security_opt,
+        bounding=room.host.bounding,
+        machine=room.host.machine,
+    )
+    for other in filter(
+        None, (joining.shared_with(m) for m in (joining.network_mode(merged), host.pid_mode, host.ipc_mode))
+    ):
+        room.get(other)
+    for wish in joining.network_wishes(merged):
+        if wish.network != DEFAULT_NAME:
+            room.networks.get(wish.network)
+    return warnings
+
+
+def with_networks(container: Container, joins: Mapping[str, EndpointSettings]) -> Container:
+    """The same with other networks wished for."""
+    networking = msgspec.structs.replace(container.wanted.networking, endpoints_config=dict(joins))
+    wanted = Wanted(container.wanted.config, container.wanted.host, networking)
+    return dataclasses.replace(container, wanted=wanted)
+
+
+def _fits(platform: str, system: str, architecture: str) -> bool:
+    parts = platform.lower().split("/")
+    return parts[0] == system and (len(parts) == 1 or parts[1] == architecture)
+
+
+def _suggest(room: Room) -> str:
+    def taken(name: str) -> bool:
+        with room.database.read() as connection:
+            return store.find_by_name(connection, name) is not None
+
+    return names.suggest(room.choose, taken)
+
+
+def _with_mounts(wanted: Wanted, points: tuple[MountPoint, ...]) -> Wanted:
+    """Write the names that anonymous volumes got into the wish: the stored container always means the same volumes."""
+    anonymous = [point for point in points if point.anonymous]
+    if not anonymous:
+        return wanted
+    host = wanted.host
+    replaced = {point.destination for point in anonymous}
+    binds = [text for text in host.binds if ":" in text or text not in replaced]
+    mounts = [mount for mount in host.mounts if not (mount.type == "volume" and not mount.source)]
+    named = [_named(point) for point in anonymous]
+    changed: HostConfig = msgspec.structs.replace(host, binds=binds, mounts=[*mounts, *named])
+    return Wanted(wanted.config, changed, wanted.networking)
+
+
+def _named(point: MountPoint) -> Mount:
+    return Mount(
+        type="volume",
+        source=point.source,
+        target=point.destination,
+        read_only=point.read_only,
+        volume_options={} if point.copy else {"NoCopy": True},
+    )

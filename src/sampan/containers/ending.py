@@ -1,0 +1,119 @@
+"""What follows an exit: the record, the clean-up, the next start by policy, the removal.
+
+Teardown goes to its end and reports everything: one part that fails must not keep the others from being freed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+
+from sqlalchemy import Connection
+
+from sampan import errors
+from sampan.containers import cleaning, keeping, restarts, rootfs, starting, store
+from sampan.containers.model import ALIVE, Container, ContainerUnknown, Phase
+from sampan.containers.room import Live, Room
+from sampan.kernel import cgroups
+
+log = logging.getLogger(__name__)
+
+
+async def ended(room: Room, exit_: keeping.Exit) -> None:
+    """The keeper says that a container's process has ended."""
+    live = room.live_of(exit_.container)
+    async with live.lock:
+        try:
+            container = room.get(exit_.container)
+        except ContainerUnknown:
+            log.warning("an unknown container %s ended", exit_.container[:12])
+            return
+        if container.phase not in ALIVE or container.state.pid != exit_.pid:
+            return  # handled already: recovery and the event may both bring it
+        await finish(room, live, container, code=exit_.exit_code, finished_ns=exit_.finished_ns)
+
+
+async def finish(room: Room, live: Live, container: Container, *, code: int, finished_ns: int, error: str = "") -> None:
+    """Record the exit, wake who waits, free what it had, and go on by policy. The caller holds the lock."""
+    out_of_memory = await asyncio.to_thread(cgroups.out_of_memory, room.host.hierarchy, container.id)
+    state = dataclasses.replace(
+        container.state, pid=0, exit_code=code, finished_ns=finished_ns, oom_killed=out_of_memory, error=error
+    )
+    policy = container.wanted.host.restart_policy
+    delay_s = restarts.delay(policy, state, previous_delay_s=live.restart_delay_s)
+    phase = Phase.EXITED if delay_s is None else Phase.RESTARTING
+    container = await room.database.write(lambda c: store.move(c, container.id, phase, state))
+    if out_of_memory:
+        room.publish(container, "oom")
+    seconds = max(0, finished_ns - state.started_ns) // 10**9
+    room.publish(container, "die", exitCode=str(code), execDuration=str(seconds))
+    live.has_exited(code)
+    await cleaning.release(room, container)
+    with contextlib.suppress(errors.NotFound, errors.Conflict, errors.Unavailable):
+        await room.keeper.forget(container.id)
+    if delay_s is not None:
+        live.restart_delay_s = delay_s
+        live.restart = room.spawn(start_later(room, live, container.id, delay_s))
+    elif container.wanted.host.auto_remove and not room.stopping:
+        await remove(room, live, container, volumes=True)
+
+
+async def start_later(room: Room, live: Live, container_id: str, delay_s: float) -> None:
+    await asyncio.sleep(delay_s)
+    async with live.lock:
+        container = room.get(container_id)
+        if container.phase is not Phase.RESTARTING or room.stopping:
+            return
+        try:
+            await starting.start(room, live, container, by_policy=True)
+        except errors.SampanError as error:
+            log.error("container %s cannot be started again: %s", container.name, error)
+            await _try_again(room, live, container_id)
+        else:
+            live.restart = None
+
+
+async def _try_again(room: Room, live: Live, container_id: str) -> None:
+    """A start by policy failed: that counts as an exit."""
+    container = room.get(container_id)
+    delay_s = restarts.delay(
+        container.wanted.host.restart_policy, container.state, previous_delay_s=live.restart_delay_s
+    )
+    if delay_s is None:
+        return
+    await room.database.write(lambda c: store.move(c, container_id, Phase.RESTARTING))
+    live.restart_delay_s = delay_s
+    live.restart = room.spawn(start_later(room, live, container_id, delay_s))
+
+
+async def remove_now(room: Room, container: Container) -> None:
+    """Remove one that does not run, taking the lock."""
+    live = room.live_of(container.id)
+    async with live.lock:
+        await remove(room, live, container, volumes=True)
+
+
+async def remove(room: Room, live: Live, container: Container, *, volumes: bool) -> None:
+    """Remove a container that does not run. The caller holds the lock."""
+    live.cancel_restart()
+    await room.database.write(lambda c: store.move(c, container.id, Phase.REMOVING))
+    await finish_removal(room, live, container, volumes=volumes)
+
+
+async def finish_removal(room: Room, live: Live, container: Container, *, volumes: bool) -> None:
+    """All of a removal behind the phase `removing`, again after a crash."""
+    await cleaning.release(room, container)
+    await asyncio.to_thread(rootfs.discard, room.paths(container.id))
+
+    def verb(connection: Connection) -> tuple[str, ...]:
+        gone = room.volumes.release(connection, container.id, with_anonymous=volumes)
+        store.remove(connection, container.id)
+        return gone
+
+    for name in await room.database.write(verb):
+        await room.volumes.discard(name)
+    room.publish(container, "destroy")
+    room.live.pop(container.id, None)
+    live.is_removed(container.state.exit_code)

@@ -1,0 +1,86 @@
+"""Which networks and namespaces a container joins, from Docker's modes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sampan import errors
+from sampan.containers.model import Container
+from sampan.containers.wanted import EndpointSettings, Wanted
+from sampan.networks.model import Endpoint, EndpointWish
+
+SHARED = "container:"  # prefix of a mode that names another container
+
+
+class ModeInvalid(errors.Invalid):
+    """Modes that exclude each other."""
+
+
+def network_wishes(wanted: Wanted) -> tuple[EndpointWish, ...]:
+    """One wish a network; none for a container that shares another's namespace."""
+    mode = network_mode(wanted)
+    if mode.startswith(SHARED):
+        return ()
+    settings = dict(wanted.networking.endpoints_config)
+    first = settings.pop(mode, None) or (settings.pop("default", None) if mode == "bridge" else None)
+    wishes = [_wish(mode, first or EndpointSettings(), wanted.config.mac_address)]
+    wishes += [_wish(name, more, "") for name, more in settings.items()]
+    return tuple(wishes)
+
+
+def network_mode(wanted: Wanted) -> str:
+    """The network's name, host, none, or container:<reference>."""
+    if wanted.config.network_disabled:
+        return "none"
+    mode = wanted.host.network_mode
+    return "bridge" if mode in ("", "default") else mode
+
+
+def check(wanted: Wanted) -> None:
+    """Raises `ModeInvalid`."""
+    mode, host, config = network_mode(wanted), wanted.host, wanted.config
+    if mode.startswith(SHARED):
+        if host.port_bindings or host.publish_all_ports:
+            raise ModeInvalid("conflicting options: port publishing and the container type network mode")
+        if config.hostname:
+            raise ModeInvalid("conflicting options: hostname and the network mode")
+        if host.dns:
+            raise ModeInvalid("conflicting options: dns and the network mode")
+        if wanted.networking.endpoints_config:
+            raise ModeInvalid("conflicting options: cannot join networks beside another container's")
+    if mode in ("host", "none") and set(wanted.networking.endpoints_config) - {mode}:
+        raise ModeInvalid(f"container cannot be connected to other networks in the network mode {mode}")
+
+
+def shared_with(mode: str) -> str:
+    """The container a mode names, "" if it names none."""
+    return mode.removeprefix(SHARED) if mode.startswith(SHARED) else ""
+
+
+def hosts_file(container: Container, endpoints: Sequence[Endpoint], extra: Iterable[str], gateway: str) -> str:
+    """The content of /etc/hosts. `extra` items are `name:address`; the address `host-gateway` is the bridge's."""
+    lines = [
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        "fe00::\tip6-localnet",
+        "ff00::\tip6-mcastprefix",
+        "ff02::1\tip6-allnodes",
+        "ff02::2\tip6-allrouters",
+    ]
+    for item in extra:
+        name, _, address = item.replace("=", ":", 1).partition(":")
+        lines.append(f"{gateway if address == 'host-gateway' else address.strip('[]')}\t{name}")
+    config = container.wanted.config
+    hostname = config.hostname or container.short_id
+    names = f"{hostname}.{config.domainname} {hostname}" if config.domainname else hostname
+    lines += [f"{endpoint.address.ip}\t{names}" for endpoint in endpoints if endpoint.address is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _wish(network: str, settings: EndpointSettings, mac: str) -> EndpointWish:
+    return EndpointWish(
+        network,
+        address=settings.ipam_config.get("IPv4Address", "") or "",
+        mac=settings.mac_address or mac,
+        aliases=tuple(settings.aliases),
+    )

@@ -1,0 +1,143 @@
+"""What is mounted into a container: `-v`, `--mount`, `--tmpfs` and the image's VOLUMEs become one list. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from sampan import errors
+from sampan.containers.wanted import HostConfig, Mount
+
+Kind = Literal["bind", "volume", "tmpfs"]
+VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
+LABELS = frozenset({"z", "Z"})  # SELinux relabelling; nothing to do where it is off
+CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})
+
+
+class MountInvalid(errors.Invalid):
+    """A mount that cannot be made as it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountPoint:
+    """One mount. `source` is a host path for binds, a volume's name for volumes, empty for tmpfs."""
+
+    kind: Kind
+    source: str
+    destination: str
+    read_only: bool = False
+    propagation: str = ""
+    copy: bool = True  # fill an empty volume from the image
+    anonymous: bool = False
+    make_source: bool = False  # `-v` makes a missing host directory, `--mount` does not
+    options: str = ""  # of a tmpfs
+    mode: str = ""  # as it was written, for inspect
+
+
+def collect(host: HostConfig, image_volumes: Iterable[str], new_name: Callable[[], str]) -> tuple[MountPoint, ...]:
+    """All mounts, parents before children. Raises `MountInvalid` (relative paths, one destination twice).
+
+    `new_name` names anonymous volumes. An image's VOLUME gives way to an option with the same destination.
+    """
+    points: dict[str, MountPoint] = {}
+    for text in host.binds:
+        _add(points, parse_bind(text, new_name))
+    for mount in host.mounts:
+        _add(points, _long_form(mount, new_name))
+    for path, options in host.tmpfs.items():
+        _add(points, MountPoint("tmpfs", "", _destination(path), options=options))
+    for path in image_volumes:
+        destination = _destination(path)
+        if destination not in points:
+            points[destination] = MountPoint("volume", new_name(), destination, anonymous=True)
+    return tuple(sorted(points.values(), key=lambda point: point.destination.count("/")))
+
+
+def parse_bind(text: str, new_name: Callable[[], str]) -> MountPoint:
+    """`[source:]destination[:options]`, as `-v` writes it."""
+    parts = text.split(":")
+    if len(parts) == 1:
+        return MountPoint("volume", new_name(), _destination(parts[0]), anonymous=True)
+    if len(parts) > 3 or not parts[0] or not parts[1]:
+        raise MountInvalid(f"invalid volume specification: '{text}'", remedy="write SOURCE:DESTINATION[:OPTIONS]")
+    mode = parts[2] if len(parts) == 3 else ""
+    words = set(mode.split(",")) - {""}
+    unknown = words - PROPAGATIONS - LABELS - CONSISTENCY - {"ro", "rw", "nocopy"}
+    if unknown or {"ro", "rw"} <= words:
+        raise MountInvalid(f"invalid mode: {mode}", why=f"in '{text}'", remedy="use ro, rw, nocopy or a propagation")
+    propagation = next(iter(words & PROPAGATIONS), "")
+    source = parts[0]
+    destination = _destination(parts[1])
+    if source.startswith("/"):
+        return MountPoint(
+            "bind",
+            posixpath.normpath(source),
+            destination,
+            read_only="ro" in words,
+            propagation=propagation or "rprivate",
+            make_source=True,
+            mode=mode,
+        )
+    return MountPoint(
+        "volume", _volume_name(source), destination, read_only="ro" in words, copy="nocopy" not in words, mode=mode
+    )
+
+
+def _long_form(mount: Mount, new_name: Callable[[], str]) -> MountPoint:
+    destination = _destination(mount.target)
+    match mount.type:
+        case "bind":
+            if not mount.source.startswith("/"):
+                raise MountInvalid(f"invalid mount config for type \"bind\": invalid mount path: '{mount.source}'")
+            return MountPoint(
+                "bind",
+                posixpath.normpath(mount.source),
+                destination,
+                read_only=mount.read_only,
+                propagation=mount.bind_options.get("Propagation") or "rprivate",
+                make_source=bool(mount.bind_options.get("CreateMountpoint")),
+            )
+        case "volume":
+            copy = not mount.volume_options.get("NoCopy", False)
+            if not mount.source:
+                return MountPoint("volume", new_name(), destination, mount.read_only, copy=copy, anonymous=True)
+            return MountPoint("volume", _volume_name(mount.source), destination, mount.read_only, copy=copy)
+        case "tmpfs":
+            words = []
+            if mount.tmpfs_options.get("SizeBytes"):
+                words.append(f"size={int(mount.tmpfs_options['SizeBytes'])}")
+            if mount.tmpfs_options.get("Mode"):
+                words.append(f"mode={int(mount.tmpfs_options['Mode']):o}")
+            return MountPoint("tmpfs", "", destination, read_only=mount.read_only, options=",".join(words))
+        case other:
+            raise MountInvalid(f"mount type unknown: {other!r}", remedy="use bind, volume or tmpfs")
+
+
+def _add(points: dict[str, MountPoint], point: MountPoint) -> None:
+    if point.destination in points:
+        raise MountInvalid(f"Duplicate mount point: {point.destination}")
+    points[point.destination] = point
+
+
+def _destination(path: str) -> str:
+    if not path.startswith("/"):
+        raise MountInvalid(f"invalid mount path: '{path}' mount path must be absolute")
+    normal = posixpath.normpath(path.replace("//", "/"))
+    if normal == "/":
+        raise MountInvalid("invalid specification: destination can't be '/'")
+    if "\0" in normal:
+        raise MountInvalid("invalid mount path", why="it holds a NUL")
+    return normal
+
+
+def _volume_name(name: str) -> str:
+    if not VOLUME_NAME.match(name) or len(name) > 255:
+        raise MountInvalid(
+            f"{name[:300]!r} includes invalid characters for a local volume name",
+            remedy='only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed; to mount a host directory, write an absolute path',
+        )
+    return name

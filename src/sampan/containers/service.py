@@ -1,0 +1,460 @@
+"""The verbs on containers, for the API and for stacks.
+
+One container's verbs wait for each other (`Live.lock`); different containers go beside each other. A verb returns when
+its change is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from sampan import errors
+from sampan.containers import (
+    creating,
+    ending,
+    execs,
+    filters,
+    joining,
+    keeping,
+    logs,
+    merging,
+    names,
+    recovery,
+    resources,
+    starting,
+    store,
+)
+from sampan.containers.attaching import Attachment
+from sampan.containers.layout import Paths
+from sampan.containers.logs import LogQuery
+from sampan.containers.model import Container, ContainerBusy, ContainerFilter, Exit, Phase
+from sampan.containers.mountpoints import MountPoint
+from sampan.containers.room import Room
+from sampan.containers.wanted import EndpointSettings, HostConfig, Wanted
+from sampan.host import process
+from sampan.images.model import User
+from sampan.kernel import cgroups
+from sampan.networks.model import Attachment as NetworkAttachment
+from sampan.networks.model import EndpointWish
+from sampan.volumes.service import directory_size
+
+Condition = Literal["not-running", "next-exit", "removed"]
+KILL_LIMIT_S = 30.0  # after SIGKILL: a process that does not end then hangs in the kernel
+
+
+class NotRunning(ContainerBusy):
+    """The verb needs a running container."""
+
+
+class Containers:
+    """All containers of one daemon."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.execs = execs.Execs(room)
+
+    # --- looking
+
+    def get(self, reference: str) -> Container:
+        """By id, name or start of an id. Raises `ContainerUnknown`."""
+        return self._room.get(reference)
+
+    def list(self, wanted: ContainerFilter) -> Sequence[Container]:
+        """Those that pass, newest first. Raises `FilterInvalid`."""
+        with self._room.database.read() as connection:
+            everything = store.every(connection)
+        image_ids = {}
+        for reference in wanted.keys.get("ancestor", ()):
+            try:
+                image_ids[reference] = str(self._room.images.get(reference).id)
+            except errors.NotFound:
+                image_ids[reference] = ""
+        return filters.choose(
+            everything,
+            wanted,
+            image_ids=image_ids,
+            networks_of=self._networks_of,
+            volumes_of=lambda item: [part for p in starting.mount_points(item) for part in (p.source, p.destination)],
+        )
+
+    def count(self) -> Mapping[Phase, int]:
+        """How many are in each phase."""
+        with self._room.database.read() as connection:
+            phases = [item.phase for item in store.every(connection)]
+        return {phase: phases.count(phase) for phase in Phase}
+
+    def _networks_of(self, item: Container) -> Sequence[str]:
+        attachment = self._room.networks.attachment(item.id)
+        if attachment is None:
+            return [wish.network for wish in joining.network_wishes(item.wanted)]
+        found = [self._room.networks.get(endpoint.network_id) for endpoint in attachment.endpoints]
+        return [text for network in found for text in (network.name, network.id)]
+
+    def using_image(self, image_id: str) -> Sequence[User]:
+        """For `rmi`: who keeps an image."""
+        with self._room.database.read() as connection:
+            return [User(item.id, item.alive) for item in store.by_image(connection, image_id)]
+
+    def paths(self, reference: str) -> Paths:
+        """Where its files are."""
+        return self._room.paths(self.get(reference).id)
+
+    def network(self, reference: str) -> NetworkAttachment | None:
+        """Endpoints and published ports; None while it has none."""
+        return self._room.networks.attachment(self.get(reference).id)
+
+    def mounts(self, reference: str) -> tuple[MountPoint, ...]:
+        """Binds, volumes and tmpfs, for inspect."""
+        return starting.mount_points(self.get(reference))
+
+    def volume_path(self, name: str) -> str:
+        """Where a volume's content is, for inspect."""
+        return str(self._room.volumes.path(name))
+
+    async def size(self, reference: str) -> tuple[int, int]:
+        """Bytes of the writable layer, and with the image's."""
+        container = self.get(reference)
+        upper = self._room.paths(container.id).upper
+        written = await asyncio.to_thread(directory_size, upper) if upper.exists() else 0
+        return written, written + self._room.images.get(container.image_id).size_bytes
+
+    # --- life
+
+    async def create(self, name: str, wanted: Wanted, *, platform: str = "") -> tuple[Container, Sequence[str]]:
+        """Raises `NoSuchImage`, `NameTaken` and kinds of `Invalid`. Returns warnings too."""
+        return await creating.create(self._room, name, wanted, platform=platform)
+
+    async def start(self, reference: str) -> Container:
+        """Raises `Unchanged` if it runs, `StartFailed`, and what networks and mounts raise."""
+        container = self.get(reference)
+        live = self._room.live_of(container.id)
+        async with live.lock:
+            container = self.get(container.id)
+            if container.phase is Phase.PAUSED:
+                raise ContainerBusy("cannot start a paused container, try unpause instead")
+            if container.alive:
+                raise errors.Unchanged(f"container {container.name} is running")
+            live.cancel_restart()
+            live.restart_delay_s = 0.0
+            try:
+                return await starting.start(self._room, live, container)
+            except errors.SampanError:
+                if container.wanted.host.auto_remove:
+                    await ending.remove(self._room, live, self.get(container.id), volumes=True)
+                raise
+
+    async def stop(self, reference: str, *, timeout_s: int | None = None, signal: str = "") -> None:
+        """Stop signal, then SIGKILL after the timeout (-1: never). Raises `Unchanged` if it does not run."""
+        container = self.get(reference)
+        live = self._room.live_of(container.id)
+        if container.phase is Phase.RESTARTING:
+            async with live.lock:
+                live.cancel_restart()
+                state = dataclasses.replace(self.get(container.id).state, stopped_by_user=True)
+                await self._room.database.write(lambda c: store.move(c, container.id, Phase.EXITED, state))
+            return
+        if not container.alive:
+            raise errors.Unchanged(f"container {container.name} does not run")
+        ended = asyncio.shield(live.end)
+        await self._mark_stopped(container)
+        config = container.wanted.config
+        number = merging.parse_signal(signal or config.stop_signal or "TERM")
+        if timeout_s is None:
+            timeout_s = merging.DEFAULT_STOP_TIMEOUT_S if config.stop_timeout is None else config.stop_timeout
+        await self._signal(container, number)
+        try:
+            await asyncio.wait_for(asyncio.shield(ended), None if timeout_s < 0 else timeout_s)
+        except TimeoutError:
+            await self._signal(container, 9)
+            await self._wait_killed(container, ended)
+        await self._until_released(container)
+        self._room.publish(container, "stop")
+
+    async def kill(self, reference: str, signal: str = "KILL") -> None:
+        """Send a signal. Raises `NotRunning`."""
+        container = self.get(reference)
+        number = merging.parse_signal(signal or "KILL")
+        if not container.alive:
+            raise NotRunning(f"Cannot kill container: {reference}: container {container.id} is not running")
+        ended = asyncio.shield(self._room.live_of(container.id).end)
+        stop_signal = merging.parse_signal(container.wanted.config.stop_signal or "TERM")
+        if number in (9, stop_signal):
+            await self._mark_stopped(container)
+        await self._signal(container, number)
+        self._room.publish(container, "kill", signal=str(number))
+        if number == 9:
+            await self._wait_killed(container, ended)
+
+    async def restart(self, reference: str, *, timeout_s: int | None = None, signal: str = "") -> None:
+        """Stop if it runs, then start."""
+        container = self.get(reference)
+        try:
+            await self.stop(container.id, timeout_s=timeout_s, signal=signal)
+        except errors.Unchanged:
+            pass  # it does not run: a restart is then a start
+        await self.start(container.id)
+        self._room.publish(container, "restart")
+
+    async def pause(self, reference: str) -> None:
+        """Freeze. Raises `NotRunning`, `Conflict` if it is frozen."""
+        await self._freeze(reference, Phase.RUNNING, Phase.PAUSED, "pause")
+
+    async def unpause(self, reference: str) -> None:
+        """Thaw. Raises `Conflict` if it is not frozen."""
+        await self._freeze(reference, Phase.PAUSED, Phase.RUNNING, "unpause")
+
+    async def remove(self, reference: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Raises `ContainerBusy` for a running one without `force`."""
+        container = self.get(reference)
+        live = self._room.live_of(container.id)
+        if container.alive:
+            if not force:
+                raise ContainerBusy(
+                    f'cannot remove container "/{container.name}": container is {container.phase}',
+                    remedy="stop the container before removing or force remove",
+                )
+            ended = asyncio.shield(live.end)
+            await self._mark_stopped(container)
+            await self._signal(container, 9)
+            await self._wait_killed(container, ended)
+        async with live.lock:
+            try:
+                container = self.get(container.id)
+            except errors.NotFound:
+                return  # its own --rm was quicker
+            if container.phase is Phase.RESTARTING:
+                if not force:
+                    raise ContainerBusy(
+                        f'cannot remove container "/{container.name}": container is restarting',
+                        remedy="stop the container before removing or force remove",
+                    )
+                live.cancel_restart()
+                await self._room.database.write(lambda c: store.move(c, container.id, Phase.EXITED))
+            await ending.remove(self._room, live, container, volumes=volumes)
+
+    def wait(self, reference: str, condition: Condition = "not-running") -> asyncio.Future[Exit]:
+        """The exit, as a future that is already registered when this returns. Raises `ContainerUnknown`."""
+        container = self.get(reference)
+        live = self._room.live_of(container.id)
+        if condition == "removed":
+            return asyncio.shield(live.removal)
+        running = container.alive or container.phase in (Phase.STARTING, Phase.RESTARTING)
+        if condition == "not-running" and not running:
+            done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+            done.set_result(Exit(container.state.exit_code))
+            return done
+        return asyncio.shield(live.end)
+
+    # --- streams
+
+    async def attach(self, reference: str) -> Attachment:
+        """A client at the streams. Before the start: it sees the output from the first byte on."""
+        container = self.get(reference)
+        if container.phase is Phase.PAUSED:
+            raise ContainerBusy(f"container {container.name} is paused, unpause the container before attach.")
+        return Attachment(self._room, self._room.live_of(container.id), container)
+
+    async def resize(self, reference: str, rows: int, columns: int) -> None:
+        """Set the terminal's size. Raises `NotRunning`."""
+        container = self.get(reference)
+        if not container.alive:
+            raise NotRunning(f"container {container.id} is not running")
+        await self._room.keeper.resize(container.id, rows, columns)
+
+    def logs(self, reference: str, query: LogQuery) -> AsyncIterator[bytes]:
+        """The log as the query wants it. Raises `Unsupported` for the log driver none."""
+        container = self.get(reference)
+        if container.wanted.host.log_config.type == "none":
+            raise errors.Unsupported("configured logging driver does not support reading")
+        running = container.alive or container.phase in (Phase.STARTING, Phase.RESTARTING)
+        query = dataclasses.replace(query, multiplexed=not container.wanted.config.tty, follow=query.follow and running)
+        finished = self._room.live_of(container.id).exited
+        directory = self._room.paths(container.id).directory
+        return logs.read(directory, query, finished=finished, watches=self._room.watches)
+
+    async def top(self, reference: str, arguments: str = "-ef") -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Titles and rows of ps(1) for the container's processes. Raises `NotRunning`, `Invalid`."""
+        container = self.get(reference)
+        if not container.alive:
+            raise NotRunning(f"container {container.id} is not running")
+        pids = set(await asyncio.to_thread(cgroups.processes, self._room.host.hierarchy, container.id))
+        words = arguments.split() or ["-ef"]
+        try:
+            output = (await process.run(["ps", *words])).decode(errors="replace")
+        except process.ProgramFailed as error:
+            raise errors.Invalid(f"ps: {error.complaint.strip()}", remedy="give ps options that show PID") from error
+        titles, *lines = [line.split() for line in output.splitlines()]
+        if "PID" not in titles:
+            raise errors.Invalid("couldn't find PID field in ps output", remedy="give ps options that show PID")
+        column = titles.index("PID")
+        rows = [line for line in lines if len(line) > column and line[column].isdigit() and int(line[column]) in pids]
+        return titles, [[*row[: len(titles) - 1], " ".join(row[len(titles) - 1 :])] for row in rows]
+
+    # --- changing
+
+    async def rename(self, reference: str, name: str) -> None:
+        """Raises `NameTaken`, `NameInvalid`."""
+        container = self.get(reference)
+        new_name = names.check(name)
+        if new_name == container.name:
+            raise errors.Invalid("Renaming a container with the same name as its current name")
+        async with self._room.live_of(container.id).lock:
+            changed = dataclasses.replace(self.get(container.id), name=new_name)
+            await self._room.database.write(lambda c: store.change(c, changed))
+            await self._room.networks.rename(container.id, new_name)
+        self._room.publish(changed, "rename", oldName=f"/{container.name}")
+
+    async def update(self, reference: str, host: HostConfig) -> Sequence[str]:
+        """New limits and restart policy; a field left at its default stays as it is. Returns warnings."""
+        container = self.get(reference)
+        default = HostConfig()
+        fields = {
+            name: getattr(host, name)
+            for name in msgspec.structs.asdict(default)
+            if getattr(host, name) != getattr(default, name)
+        }
+        async with self._room.live_of(container.id).lock:
+            container = self.get(container.id)
+            merged = msgspec.structs.replace(container.wanted.host, **fields)
+            warnings = resources.check(merged, cpus=self._room.host.cpus)
+            if container.alive:
+                limits = resources.limits(merged, (), all_devices=True)
+                limits.pop("devices")
+                await self._room.runtime(container).update(container.id, limits)
+            wanted = Wanted(container.wanted.config, merged, container.wanted.networking)
+            changed = dataclasses.replace(container, wanted=wanted)
+            await self._room.database.write(lambda c: store.change(c, changed))
+        self._room.publish(changed, "update")
+        return warnings
+
+    async def prune(self, keys: Mapping[str, tuple[str, ...]]) -> tuple[Sequence[str], int]:
+        """Remove what does not run and passes `label`, `label!` and `until` (a Unix time in seconds)."""
+        removed = []
+        freed_bytes = 0
+        for container in self.list(ContainerFilter(all=True)):
+            if container.phase not in (Phase.CREATED, Phase.EXITED) or not _prunable(container, keys):
+                continue
+            size_bytes, _ = await self.size(container.id)
+            try:
+                await self.remove(container.id)
+            except (errors.Conflict, errors.NotFound):
+                continue  # started or removed meanwhile
+            removed.append(container.id)
+            freed_bytes += size_bytes
+        return removed, freed_bytes
+
+    async def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
+        """Join one more network, now if it runs, else at its start."""
+        container = self.get(reference)
+        async with self._room.live_of(container.id).lock:
+            container = self.get(container.id)
+            name = self._room.networks.get(network).name
+            joins = {**container.wanted.networking.endpoints_config, name: settings}
+            changed = creating.with_networks(container, joins)
+            joining.check(changed.wanted)
+            if container.alive:
+                wish = EndpointWish(
+                    name,
+                    address=settings.ipam_config.get("IPv4Address", "") or "",
+                    mac=settings.mac_address,
+                    aliases=tuple(settings.aliases),
+                )
+                await self._room.networks.connect(container.id, name=container.name, wish=wish)
+            await self._room.database.write(lambda c: store.change(c, changed))
+        self._room.bus.publish("network", "connect", name, container=container.id)
+
+    async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
+        """Leave a network, now if it runs."""
+        container = self.get(reference)
+        async with self._room.live_of(container.id).lock:
+            container = self.get(container.id)
+            name = self._room.networks.get(network).name
+            if container.alive:
+                await self._room.networks.disconnect(container.id, name)
+            joins = {k: v for k, v in container.wanted.networking.endpoints_config.items() if k != name}
+            changed = creating.with_networks(container, joins)
+            await self._room.database.write(lambda c: store.change(c, changed))
+        self._room.bus.publish("network", "disconnect", name, container=container.id)
+
+    # --- the daemon's own start and end
+
+    async def restore(self) -> None:
+        """After the daemon came up, before the API listens."""
+        await recovery.restore(self._room)
+
+    def hear_exit(self, exit_: keeping.Exit) -> None:
+        """From the keeper's connection."""
+        if exit_.exec_id:
+            self._room.spawn(self.execs.ended(exit_))
+        else:
+            self._room.spawn(ending.ended(self._room, exit_))
+
+    async def drain(self) -> None:
+        """The daemon stops: containers go on; work under way is finished."""
+        self._room.stopping = True
+        await self._room.settle()
+
+    async def stop_all(self, *, timeout_s: int | None = None) -> None:
+        """End every container, as a host that goes down would."""
+        alive = [item for item in self.list(ContainerFilter(all=True)) if item.alive]
+        await asyncio.gather(*(self.stop(item.id, timeout_s=timeout_s) for item in alive), return_exceptions=True)
+
+    # --- steps
+
+    async def _mark_stopped(self, container: Container) -> None:
+        """Say that a person wants it down, before the signal: the policy must not bring it back."""
+        live = self._room.live_of(container.id)
+        async with live.lock:
+            container = self.get(container.id)
+            if container.alive and not container.state.stopped_by_user:
+                state = dataclasses.replace(container.state, stopped_by_user=True)
+                await self._room.database.write(lambda c: store.move(c, container.id, container.phase, state))
+
+    async def _signal(self, container: Container, number: int) -> None:
+        try:
+            await self._room.keeper.signal(container.id, number)
+        except (errors.Conflict, errors.NotFound):
+            return  # it has ended by itself meanwhile
+        if number == 9 and self.get(container.id).phase is Phase.PAUSED:
+            await self._room.runtime(container).resume(container.id)
+
+    async def _wait_killed(self, container: Container, ended: asyncio.Future[Exit]) -> None:
+        try:
+            await asyncio.wait_for(asyncio.shield(ended), KILL_LIMIT_S)
+        except TimeoutError as error:
+            raise errors.Broken(
+                f"container {container.name} does not end", why="SIGKILL has no effect: its process hangs in the kernel"
+            ) from error
+
+    async def _until_released(self, container: Container) -> None:
+        """The clean-up behind an exit holds the lock; whoever gets it next finds it done."""
+        async with self._room.live_of(container.id).lock:
+            return
+
+    async def _freeze(self, reference: str, present: Phase, future: Phase, verb: str) -> None:
+        container = self.get(reference)
+        async with self._room.live_of(container.id).lock:
+            container = self.get(container.id)
+            if not container.alive:
+                raise NotRunning(f"container {container.id} is not running")
+            if container.phase is not present:
+                state = "already paused" if future is Phase.PAUSED else "not paused"
+                raise ContainerBusy(f"container {container.id} is {state}")
+            runtime = self._room.runtime(container)
+            await (runtime.pause if future is Phase.PAUSED else runtime.resume)(container.id)
+            await self._room.database.write(lambda c: store.move(c, container.id, future))
+        self._room.publish(container, verb)
+
+
+def _prunable(container: Container, keys: Mapping[str, tuple[str, ...]]) -> bool:
+    labels = container.wanted.config.labels
+    if not filters.has_labels(labels, keys.get("label", ())):
+        return False
+    if any(filters.has_labels(labels, [item]) for item in keys.get("label!", ())):
+        return False
+    return all(container.created_ns < float(limit) * 1e9 for limit in keys.get("until", ()))

@@ -1,0 +1,284 @@
+"""Start a container: files, mounts, networks, the runtime; all of it, or none of it.
+
+The steps that can wait for each other's kernel work run beside each other: mounting and plugging in touch different
+things. A failed step undoes the ones before it; a daemon killed between two steps finds the row in phase `starting` and
+undoes by what it finds (`recovery`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from sampan import errors
+from sampan.containers import cleaning, facts, joining, keeping, mountpoints, ports, rootfs, runtime, spec, store, users
+from sampan.containers.layout import Paths
+from sampan.containers.model import Container, Phase
+from sampan.containers.mountpoints import MountPoint
+from sampan.containers.room import Live, Room
+from sampan.host import files
+from sampan.networks.model import Attachment, Resolver
+from sampan.security import confinement
+
+
+async def start(room: Room, live: Live, container: Container, *, by_policy: bool = False) -> Container:
+    """The caller holds the lock. Returns the running container; raises what went wrong, with nothing left behind."""
+    before = container.state
+    count = before.restart_count + 1 if by_policy else 0
+    began = dataclasses.replace(before, error="", oom_killed=False, restart_count=count, stopped_by_user=False)
+    container = await room.database.write(lambda c: store.move(c, container.id, Phase.STARTING, began))
+    try:
+        started = await _perform(room, container)
+    except BaseException as error:
+        await _undo(room, container, error)
+        raise
+    state = dataclasses.replace(began, pid=started.pid, started_ns=started.started_ns, exit_code=0, finished_ns=0)
+    container = await room.database.write(lambda c: store.move(c, container.id, Phase.RUNNING, state))
+    live.started.set()
+    room.publish(container, "start")
+    return container
+
+
+async def _perform(room: Room, container: Container) -> keeping.Started:
+    place = room.paths(container.id)
+    prepared = asyncio.create_task(_prepare_root(room, container, place))
+    try:
+        attachment, joined = await _join(room, container)
+    finally:
+        await asyncio.wait([prepared])
+    prepared.result()
+    configuration = await asyncio.to_thread(_write_bundle, room, container, place, attachment, joined)
+    await asyncio.to_thread(_populate, room, container, place)
+    return await _launch(room, container, place, configuration)
+
+
+async def _undo(room: Room, container: Container, error: BaseException) -> None:
+    code = exit_code_of(error)
+    back = Phase.EXITED if container.state.started_ns else Phase.CREATED
+    now_ns = room.now_ns()
+    state = dataclasses.replace(container.state, pid=0, error=str(error), exit_code=code, finished_ns=now_ns)
+    if back is Phase.CREATED:
+        state = dataclasses.replace(state, finished_ns=0)
+    await asyncio.shield(cleaning.release(room, container))
+    await asyncio.shield(room.database.write(lambda c: store.move(c, container.id, back, state)))
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Docker's code of a container that could not start: 127 no such command, 126 not executable, else 128."""
+    text = str(error)
+    if "executable file not found" in text or "no such file or directory" in text:
+        return 127
+    if "permission denied" in text:
+        return 126
+    return 128
+
+
+async def _prepare_root(room: Room, container: Container, place: Paths) -> None:
+    lowers = await room.images.lowers(container.image_id)
+
+    def prepare() -> None:
+        place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+        rootfs.mount(place, lowers)
+        rootfs.check(place.rootfs)
+
+    await asyncio.to_thread(prepare)
+
+
+async def _join(room: Room, container: Container) -> tuple[Attachment | None, Mapping[str, str]]:
+    """Networks, and the namespaces of other containers by type."""
+    host = container.wanted.host
+    joined: dict[str, str] = {}
+    for kind, mode in (("pid", host.pid_mode), ("ipc", host.ipc_mode), ("uts", host.uts_mode)):
+        if other := joining.shared_with(mode):
+            joined[kind] = f"/proc/{_running(room, other).state.pid}/ns/{kind}"
+    if joining.shared_with(host.ipc_mode):
+        joined["shm"] = f"/proc/{_running(room, joining.shared_with(host.ipc_mode)).state.pid}/root/dev/shm"
+    if other := joining.shared_with(joining.network_mode(container.wanted)):
+        joined["network"] = f"/proc/{_running(room, other).state.pid}/ns/net"
+        return None, joined
+    attachment = await room.networks.attach(
+        container.id,
+        name=container.name,
+        hostname=spec.hostname(container),
+        wishes=joining.network_wishes(container.wanted),
+        ports=tuple(ports.wishes(container.wanted.config, host)) if host.network_mode != "host" else (),
+        resolver=Resolver(tuple(host.dns), tuple(host.dns_search), tuple(host.dns_options)),
+    )
+    return attachment, joined
+
+
+def _running(room: Room, reference: str) -> Container:
+    other = room.get(reference)
+    if not other.alive:
+        raise errors.Conflict(
+            f"cannot join namespace of a non running container: container {other.short_id} is {other.phase}",
+            remedy=f"start {other.name} first",
+        )
+    return other
+
+
+def _write_bundle(
+    room: Room, container: Container, place: Paths, attachment: Attachment | None, joined: Mapping[str, str]
+) -> Path:
+    """Everything the runtime reads. Blocking."""
+    host, config = container.wanted.host, container.wanted.config
+    identity = users.resolve(
+        config.user,
+        rootfs.read_inside(place.rootfs, "/etc/passwd"),
+        rootfs.read_inside(place.rootfs, "/etc/group"),
+        tuple(host.group_add),
+    )
+    if config.working_dir and config.working_dir != "/":
+        rootfs.make_working_directory(place.rootfs, config.working_dir, identity.uid, identity.gid)
+    bound = [*_name_files(room, container, place, attachment), *_bound(room, container)]
+    network = joined.get("network") or (str(attachment.namespace) if attachment and attachment.namespace else None)
+    settled = spec.Facts(
+        rootfs=str(place.rootfs),
+        network_namespace=network,
+        identity=identity,
+        confinement=_confine(room, container),
+        cgroup_version=room.host.hierarchy.version,
+        bound=bound,
+        scratch=[
+            spec.Scratch(point.destination, point.options, point.read_only)
+            for point in mount_points(container)
+            if point.kind == "tmpfs"
+        ],
+        devices=facts.devices(host.devices, all_devices=host.privileged),
+        joined={kind: path for kind, path in joined.items() if kind != "network"},
+        hard_limits=room.host.hard_limits,
+    )
+    document = spec.runtime_configuration(container, settled)
+    files.write_scratch(place.configuration, json.dumps(document).encode(), mode=0o600)
+    return place.configuration
+
+
+def _confine(room: Room, container: Container) -> confinement.Confinement:
+    host = container.wanted.host
+    options = list(host.security_opt)
+    if room.defaults.no_new_privileges and not any(option.startswith("no-new-privileges") for option in options):
+        options.append("no-new-privileges")
+    return confinement.confine(
+        privileged=host.privileged,
+        cap_add=host.cap_add,
+        cap_drop=host.cap_drop,
+        security_opt=options,
+        bounding=room.host.bounding,
+        machine=room.host.machine,
+        masked_paths=host.masked_paths,
+        readonly_paths=host.readonly_paths,
+    )
+
+
+def _name_files(room: Room, container: Container, place: Paths, attachment: Attachment | None) -> list[spec.BoundPath]:
+    """hostname, hosts and resolv.conf, bound into /etc. A container that shares a network shares its files."""
+    host = container.wanted.host
+    sources = {"hostname": place.hostname, "hosts": place.hosts, "resolv.conf": place.resolv_conf}
+    if attachment is None:
+        other = room.paths(room.get(joining.shared_with(joining.network_mode(container.wanted))).id)
+        sources = {"hostname": other.hostname, "hosts": other.hosts, "resolv.conf": other.resolv_conf}
+    else:
+        leading = next((endpoint for endpoint in attachment.endpoints if endpoint.gateway is not None), None)
+        gateway = str(leading.gateway) if leading else "127.0.0.1"
+        hosts = joining.hosts_file(container, attachment.endpoints, host.extra_hosts, gateway)
+        files.write_scratch(place.hostname, f"{spec.hostname(container)}\n".encode())
+        files.write_scratch(place.hosts, hosts.encode())
+        files.write_scratch(place.resolv_conf, attachment.resolv_conf.encode())
+    return [spec.BoundPath(str(source), f"/etc/{name}") for name, source in sources.items()]
+
+
+def mount_points(container: Container) -> tuple[MountPoint, ...]:
+    """The container's mounts. Names of anonymous volumes were settled when it was created."""
+    return mountpoints.collect(container.wanted.host, (), _no_new_names)
+
+
+def _no_new_names() -> str:
+    raise errors.Broken("a stored container has a volume without a name")
+
+
+def _bound(room: Room, container: Container) -> list[spec.BoundPath]:
+    result = []
+    for point in mount_points(container):
+        if point.kind == "tmpfs":
+            continue
+        source = Path(point.source) if point.kind == "bind" else room.volumes.ensure(point.source)
+        if not source.exists():
+            if not point.make_source:
+                raise mountpoints.MountInvalid(
+                    f'invalid mount config for type "bind": bind source path does not exist: {source}'
+                )
+            source.mkdir(parents=True)
+        result.append(
+            spec.BoundPath(
+                os.path.realpath(source), point.destination, point.read_only, point.propagation or "rprivate"
+            )
+        )
+    return result
+
+
+def _populate(room: Room, container: Container, place: Paths) -> None:
+    """Fill empty volumes from the image. Blocking."""
+    for point in mount_points(container):
+        if point.kind == "volume" and point.copy:
+            rootfs.fill_volume(place.rootfs, point.destination, room.volumes.ensure(point.source))
+
+
+async def _launch(room: Room, container: Container, place: Paths, configuration: Path) -> keeping.Started:
+    config = container.wanted.config
+    rows, columns = (container.wanted.host.console_size or [0, 0])[:2]
+    place.runtime_log.unlink(missing_ok=True)
+    program = room.runtime(container)
+    arguments = program.run(
+        container.id,
+        bundle=configuration.parent,
+        pid_file=place.pid_file,
+        log=place.runtime_log,
+        terminal=config.tty,
+    )
+    launch = functools.partial(
+        room.keeper.run,
+        container.id,
+        arguments,
+        pid_file=place.pid_file,
+        log_dir=place.directory,
+        runtime_log=place.runtime_log,
+        terminal=config.tty,
+        open_stdin=config.open_stdin,
+        stdin_once=config.stdin_once,
+        rows=rows,
+        cols=columns,
+        log=log_limits(room, container),
+    )
+    try:
+        return await launch()
+    except keeping.RuntimeFailed as error:
+        raise runtime.explain(error.stderr, error.runtime_log) from error
+
+
+def log_limits(room: Room, container: Container) -> keeping.LogLimits:
+    """How much log is kept: `--log-opt max-size/max-file`, else the daemon's defaults."""
+    wanted = container.wanted.host.log_config
+    if wanted.type == "none":
+        return keeping.LogLimits(kind="none")
+    size = parse_size(wanted.config["max-size"]) if "max-size" in wanted.config else room.defaults.log_max_size_bytes
+    count = wanted.config.get("max-file", str(room.defaults.log_max_files))
+    if not count.isdigit() or int(count) < 1:
+        raise errors.Invalid(f"invalid log option max-file: {count!r}", remedy="use a number from 1")
+    return keeping.LogLimits(max_size_bytes=size, max_files=int(count))
+
+
+def parse_size(text: str) -> int:
+    """`10m`, `1.5g`, `512` -> bytes (binary units). Raises `Invalid`."""
+    units = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    bare = text.lower().removesuffix("b") or text
+    number, unit = (bare[:-1], bare[-1]) if bare and bare[-1] in "kmg" else (bare, "")
+    try:
+        return int(float(number) * units[unit])
+    except ValueError as error:
+        raise errors.Invalid(f"invalid size: {text!r}", remedy="write a number and k, m or g") from error

@@ -1,0 +1,122 @@
+"""Rows of containers. Callers pass their own transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import sqlalchemy
+from sqlalchemy import Connection
+
+from sampan import errors
+from sampan.containers import wanted
+from sampan.containers.model import NEXT, Container, ContainerUnknown, Phase, State
+from sampan.state.schema import container as table
+
+
+class NameTaken(errors.Conflict):
+    """Another container has the name."""
+
+
+class PhaseConflict(errors.Conflict):
+    """The life cycle does not lead there from here."""
+
+
+def add(connection: Connection, item: Container) -> None:
+    """Insert. Raises `NameTaken`."""
+    holder = find_by_name(connection, item.name)
+    if holder is not None:
+        raise NameTaken(
+            f'Conflict. The container name "/{item.name}" is already in use by container "{holder.id}".',
+            remedy="You have to remove (or rename) that container to be able to reuse that name.",
+        )
+    connection.execute(table.insert().values(**_values(item)))
+
+
+def move(connection: Connection, container_id: str, phase: Phase, state: State | None = None) -> Container:
+    """Take a container to `phase`, with a new state if one is given. Raises `ContainerUnknown`, `PhaseConflict`."""
+    present = get(connection, container_id)
+    if phase != present.phase and phase not in NEXT[present.phase]:
+        raise PhaseConflict(
+            f"container {present.short_id} is {present.phase}", why=f"it cannot become {phase} from there"
+        )
+    item = dataclasses.replace(present, phase=phase, state=state or present.state)
+    values = {"phase": phase.value, "state": json.dumps(dataclasses.asdict(item.state))}
+    connection.execute(table.update().where(table.c.id == container_id).values(**values))
+    return item
+
+
+def change(connection: Connection, item: Container) -> None:
+    """Store a new name or new wishes. Raises `NameTaken`."""
+    holder = find_by_name(connection, item.name)
+    if holder is not None and holder.id != item.id:
+        raise NameTaken(f'Conflict. The container name "/{item.name}" is already in use by container "{holder.id}".')
+    connection.execute(table.update().where(table.c.id == item.id).values(**_values(item)))
+
+
+def remove(connection: Connection, container_id: str) -> None:
+    """Delete the row."""
+    connection.execute(table.delete().where(table.c.id == container_id))
+
+
+def get(connection: Connection, container_id: str) -> Container:
+    """By full id. Raises `ContainerUnknown`."""
+    row = connection.execute(table.select().where(table.c.id == container_id)).first()
+    if row is None:
+        raise ContainerUnknown(f"No such container: {container_id}")
+    return _container(row)
+
+
+def find_by_name(connection: Connection, name: str) -> Container | None:
+    """By exact name, without the slash."""
+    row = connection.execute(table.select().where(table.c.name == name)).first()
+    return _container(row) if row else None
+
+
+def resolve(connection: Connection, reference: str) -> Container:
+    """By full id, name, or the start of an id. Raises `ContainerUnknown`, `Invalid` if several ids start so."""
+    named = find_by_name(connection, reference.removeprefix("/"))
+    if named is not None:
+        return named
+    if reference and all(digit in "0123456789abcdef" for digit in reference) and len(reference) <= 64:
+        query = table.select().where(table.c.id >= reference, table.c.id < reference + "g").limit(2)
+        rows = connection.execute(query).all()
+        if len(rows) > 1:
+            raise errors.Invalid(f"multiple IDs found with provided prefix: {reference}")
+        if rows:
+            return _container(rows[0])
+    raise ContainerUnknown(f"No such container: {reference}")
+
+
+def every(connection: Connection) -> list[Container]:
+    """All, newest first."""
+    return [_container(row) for row in connection.execute(table.select().order_by(table.c.created_ns.desc()))]
+
+
+def by_image(connection: Connection, image_id: str) -> list[Container]:
+    """Those made from an image."""
+    return [_container(row) for row in connection.execute(table.select().where(table.c.image_id == image_id))]
+
+
+def _values(item: Container) -> dict[str, object]:
+    return {
+        "id": item.id,
+        "name": item.name,
+        "image_id": item.image_id,
+        "phase": item.phase.value,
+        "wanted": wanted.encode(item.wanted),
+        "state": json.dumps(dataclasses.asdict(item.state)),
+        "created_ns": item.created_ns,
+    }
+
+
+def _container(row: sqlalchemy.Row[tuple[object, ...]]) -> Container:
+    return Container(
+        id=row.id,
+        name=row.name,
+        image_id=row.image_id,
+        phase=Phase(row.phase),
+        wanted=wanted.decode(row.wanted),
+        state=State(**json.loads(row.state)),
+        created_ns=row.created_ns,
+    )

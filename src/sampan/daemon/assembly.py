@@ -1,0 +1,197 @@
+"""Put the rooms together. Pure wiring: what depends on what is to be read here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import time
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from sampan import errors
+from sampan.api.engine.context import Engine
+from sampan.blobs.service import Blobs
+from sampan.config.options import Options
+from sampan.containers import facts, keeping
+from sampan.containers.layout import Layout
+from sampan.containers.room import Defaults, Room
+from sampan.containers.runtime import Runtime
+from sampan.containers.service import Containers
+from sampan.containers.starting import parse_size
+from sampan.daemon import hostfacts
+from sampan.events.bus import Bus
+from sampan.formats.digest import Digest
+from sampan.host import files
+from sampan.images import endpoints
+from sampan.images.drivers import choose
+from sampan.images.drivers.erofs import ErofsDriver
+from sampan.images.drivers.model import LayerDriver
+from sampan.images.drivers.overlay2 import Overlay2Driver
+from sampan.images.service import Images
+from sampan.kernel import inotify
+from sampan.networks.model import Settings
+from sampan.networks.service import Networks
+from sampan.registry.service import Registry
+from sampan.state.database import Database
+from sampan.volumes.service import Volumes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Harbour:
+    """Everything that runs in one daemon."""
+
+    options: Options
+    database: Database
+    bus: Bus
+    blobs: Blobs
+    images: Images
+    networks: Networks
+    volumes: Volumes
+    containers: Containers
+    registry: Registry
+    room: Room
+    engine: Engine
+    secret: str  # what the engine shows to its own registry
+
+
+def new_id() -> str:
+    """64 hexadecimal digits that do not look like a number: tools take an all-digit short id for a pid or a port."""
+    while True:
+        text = secrets.token_hex(32)
+        if not text[:12].isdigit():
+            return text
+
+
+def assemble(options: Options) -> Harbour:
+    """Open the database and make every room; nothing is restored yet and nothing listens. Blocks."""
+    for directory, mode in ((options.data_root, 0o711), (options.run_root, 0o711)):
+        files.make_directories(directory, mode=mode)
+    database = Database.open(options.data_root / "state.db")
+    bus = Bus(time.time_ns)
+    content = Path(options.registry_root) if options.registry_root else options.data_root / "content"
+    blobs = Blobs(content, database)
+    secret = secrets.token_hex(32)
+    driver = layer_driver(options, blobs)
+    images = Images(blobs, database, driver, bus, settings=_registries(options, secret))
+    networks = Networks(database, _network_settings(options), options.run_root, clock=time.time_ns, ids=new_id)
+    volumes = Volumes(options.data_root / "volumes", database, bus, now_ns=time.time_ns, new_id=new_id)
+    runtimes = _runtimes(options)
+    room = Room(
+        database=database,
+        images=images,
+        networks=networks,
+        volumes=volumes,
+        bus=bus,
+        runtimes=runtimes,
+        layout=Layout(options.data_root / "containers", options.run_root / "containers", options.run_root / "runtime"),
+        host=facts.read(),
+        defaults=_defaults(options),
+        watches=inotify.Watches(),
+        now_ns=time.time_ns,
+        new_id=new_id,
+        choose=random.choice,
+    )
+    containers = Containers(room)
+    images.used_by = containers.using_image
+    told = hostfacts.gather(options, driver=driver.name, hierarchy=room.host.hierarchy, runtimes=runtimes)
+    engine = Engine(containers=containers, images=images, networks=networks, volumes=volumes, bus=bus, facts=told)
+    registry = Registry(blobs, database, events=bus)
+    return Harbour(options, database, bus, blobs, images, networks, volumes, containers, registry, room, engine, secret)
+
+
+def layer_driver(options: Options, blobs: Blobs) -> LayerDriver:
+    """The storage driver asked for, or the best that works here. Raises `Unsupported`."""
+    layers = options.data_root / "layers"
+    name = choose.choose(options.storage_driver or None, lambda: choose.probe_erofs(layers))
+    if name == "overlay2":
+        return Overlay2Driver(layers / "overlay2")
+    return ErofsDriver(
+        layers / "erofs", options.run_root / "layers", lambda diff_id: blobs.files.path(Digest(f"sha256:{diff_id}"))
+    )
+
+
+async def connect_keeper(harbour: Harbour) -> None:
+    """Find or start the keeper; when it dies, start another and settle what it held."""
+    room = harbour.room
+
+    def gone(error: keeping.KeeperGone) -> None:
+        room.keeper_or_none = None
+        if not room.stopping:
+            log.error("the keeper is gone (%s); containers it held are lost", error)
+            room.spawn(_replace_keeper(harbour))
+
+    room.keeper_or_none = await keeping.ensure(
+        harbour.options.run_root / "keeper.sock", on_exit=harbour.containers.hear_exit, on_gone=gone
+    )
+
+
+async def _replace_keeper(harbour: Harbour) -> None:
+    await connect_keeper(harbour)
+    await harbour.containers.restore()
+
+
+def _registries(options: Options, secret: str) -> endpoints.Settings:
+    own = {}
+    for text in options.registry:
+        if text == "none":
+            continue
+        host, _, port = text.removeprefix("tcp://").rpartition(":")
+        names = {"127.0.0.1", "localhost", host} - {"0.0.0.0", "", "[::]"}
+        own.update({f"{name}:{port}": secret for name in names})
+    return endpoints.Settings(insecure_registries=tuple(options.insecure_registries), own_registry=own)
+
+
+def _network_settings(options: Options) -> Settings:
+    try:
+        address = IPv4Address(options.ip)
+    except ValueError as error:
+        raise errors.Invalid(f"invalid value {options.ip!r} for --ip", remedy="use an IPv4 address") from error
+    return Settings(
+        bridge=options.bridge,
+        bip=options.bip,
+        icc=options.icc,
+        host_address=address,
+        mtu_bytes=options.mtu,
+        iptables=options.iptables,
+        ip_forward=options.ip_forward,
+        ip_masquerade=options.ip_masq,
+        dns=tuple(options.dns),
+        dns_search=tuple(options.dns_search),
+        dns_options=tuple(options.dns_options),
+    )
+
+
+def _defaults(options: Options) -> Defaults:
+    size = parse_size(options.log_max_size) if options.log_max_size else 0
+    return Defaults(
+        log_max_size_bytes=size, log_max_files=options.log_max_files, no_new_privileges=options.no_new_privileges
+    )
+
+
+def _runtimes(options: Options) -> dict[str, Runtime]:
+    """runc and crun, as far as they are installed; "" is the default. Raises `Unavailable` without one."""
+    found = {}
+    for name in {"runc", "crun", options.default_runtime}:
+        program = _which(name)
+        if program:
+            found[name] = Runtime(program, options.run_root / "runtime")
+    if options.default_runtime not in found:
+        raise errors.Unavailable(
+            f"no OCI runtime {options.default_runtime!r} on this host", remedy="apt-get install runc"
+        )
+    return {"": found[options.default_runtime], **found}
+
+
+def _which(name: str) -> str:
+    if name.startswith("/"):
+        return name if os.access(name, os.X_OK) else ""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin"
+    for directory in path.split(":"):
+        if directory and os.access(f"{directory}/{name}", os.X_OK):
+            return f"{directory}/{name}"
+    return ""

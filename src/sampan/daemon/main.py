@@ -1,0 +1,118 @@
+"""The daemon's own command line: `sampan daemon …`, and as in 2014, `sampan -d …`.
+
+Runs in the foreground and logs to standard error; a service manager, or `&`, does the rest. SIGTERM and SIGINT end it:
+it stops accepting, finishes what is under way and leaves the containers running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sampan import __version__, errors
+from sampan.config import load
+from sampan.config.options import Options
+from sampan.daemon import assembly, serving
+from sampan.host import files, service_manager
+
+log = logging.getLogger("sampan")
+LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50}
+SETTLE_LIMIT_S = 30.0  # how long a stopping daemon waits for work under way
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until told to stop. Returns the exit code: 0, or 1 with a message."""
+    if set(arguments) & {"-v", "--version"}:
+        print(f"Sampan version {__version__}")
+        return 0
+    try:
+        options = load.load(arguments, os.environ)
+        start_log(options)
+        if os.geteuid() != 0:
+            raise errors.Forbidden(
+                "the daemon needs root", why="it makes mounts, namespaces and networks", remedy="use sudo"
+            )
+        with alone(options):
+            asyncio.run(run(options))
+    except errors.SampanError as error:
+        print(f"sampan daemon: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def run(options: Options) -> None:
+    """Start, serve, stop."""
+    began = time.monotonic()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    harbour = assembly.assemble(options)  # blocks, but nobody is served yet
+    try:
+        await serving.restore(harbour)
+        async with serving.listeners(harbour):
+            service_manager.notify("READY=1", os.environ)
+            log.info("Sampan %s is ready after %.2f s", __version__, time.monotonic() - began)
+            await stop.wait()
+            service_manager.notify("STOPPING=1", os.environ)
+            log.info("stopping: containers go on")
+        if options.stop_containers:
+            await harbour.containers.stop_all()
+    finally:
+        async with asyncio.timeout(SETTLE_LIMIT_S):
+            await serving.close(harbour)
+
+
+@contextlib.contextmanager
+def alone(options: Options) -> Iterator[None]:
+    """One daemon a data root, by a lock that ends with the process; the pid file is for people and scripts."""
+    files.make_directories(options.data_root, mode=0o711)
+    lock = os.open(options.data_root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise errors.Conflict(
+            f"another daemon uses {options.data_root}", remedy="stop it, or choose another --data-root"
+        ) from error
+    try:
+        with _pid_file(options.pid_file):
+            yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _pid_file(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_scratch(path, f"{os.getpid()}\n".encode())
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def start_log(options: Options) -> None:
+    """Readable lines on standard error; no times where the service manager writes its own."""
+    level = 10 if options.debug else LEVELS[options.log_level]
+    stamp = "" if service_manager.has_started_us(os.environ) else "%(asctime)s.%(msecs)03d "
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level,
+        format=f"{stamp}%(levelname)-5s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    for name, short in ((logging.WARNING, "WARN"), (logging.CRITICAL, "FATAL")):
+        logging.addLevelName(name, short)
+    for noisy in ("asyncio", "aiohttp.access", "alembic", "sqlalchemy"):
+        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]

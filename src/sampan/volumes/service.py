@@ -1,0 +1,181 @@
+"""The verbs on volumes.
+
+A volume is its row and the directory `<root>/<name>/_data`. The row goes first when it is removed; a directory without
+a row is swept at the next start, so that a crash leaves no half volume that looks whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import sqlalchemy
+
+from sampan import errors
+from sampan.events.bus import Bus
+from sampan.host import files
+from sampan.state.database import Database
+from sampan.volumes import store
+from sampan.volumes.store import Volume
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+
+
+class VolumeUnknown(errors.NotFound):
+    """No such volume."""
+
+
+class VolumeInUse(errors.Conflict):
+    """A container uses the volume."""
+
+
+class VolumeInvalid(errors.Invalid):
+    """A name or driver that cannot be."""
+
+
+class Volumes:
+    """All volumes of one data root."""
+
+    def __init__(
+        self, root: Path, database: Database, bus: Bus, *, now_ns: Callable[[], int], new_id: Callable[[], str]
+    ) -> None:
+        self._root = root
+        self._database = database
+        self._bus = bus
+        self._now_ns = now_ns
+        self._new_id = new_id
+        self._changing = asyncio.Lock()  # a removal's directory must be gone before the name is made again
+
+    def restore(self) -> None:
+        """At start: make the root, remove directories whose row is gone."""
+        files.make_directories(self._root, mode=0o711)
+        known = {item.name for item in self.list()}
+        for entry in os.scandir(self._root):
+            if entry.name not in known:
+                shutil.rmtree(entry.path)
+
+    def path(self, name: str) -> Path:
+        """Where the content is."""
+        return self._root / name / "_data"
+
+    def list(self) -> tuple[Volume, ...]:
+        """All, by name."""
+        with self._database.read() as connection:
+            return tuple(store.every(connection))
+
+    def get(self, name: str) -> Volume:
+        """Raises `VolumeUnknown`."""
+        with self._database.read() as connection:
+            found = store.find(connection, name)
+        if found is None:
+            raise VolumeUnknown(f"get {name}: no such volume")
+        return found
+
+    async def create(
+        self,
+        name: str = "",
+        *,
+        driver: str = "local",
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Volume:
+        """Make a volume, or return the one of that name. Raises `VolumeInvalid`."""
+        if driver not in ("", "local"):
+            raise VolumeInvalid(
+                f"error looking up volume plugin {driver}: plugin {driver!r} not found", remedy="use the driver local"
+            )
+        if options:
+            raise VolumeInvalid(f"invalid option: {next(iter(options))!r}", why="the driver local takes none yet")
+        if name and (not NAME.match(name) or len(name) > 255):
+            raise VolumeInvalid(
+                f"create {name[:300]}: {name[:300]!r} includes invalid characters for a local volume name",
+                remedy='only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed',
+            )
+        item = Volume(name or self._new_id(), labels=labels or {}, anonymous=not name, created_ns=self._now_ns())
+        async with self._changing:
+            is_new = await self._database.write(lambda connection: store.add(connection, item))
+            await asyncio.to_thread(self.ensure, item.name)
+        if is_new:
+            self._bus.publish("volume", "create", item.name, driver="local")
+        return self.get(item.name)
+
+    def declare(self, connection: sqlalchemy.Connection, name: str, container_id: str, *, anonymous: bool) -> None:
+        """Part of a container's creation, in its transaction: the volume exists from now on and is in use."""
+        store.add(connection, Volume(name, anonymous=anonymous, created_ns=self._now_ns()))
+        store.use(connection, name, container_id)
+
+    def release(self, connection: sqlalchemy.Connection, container_id: str, *, with_anonymous: bool) -> tuple[str, ...]:
+        """Part of a container's removal. Returns volumes whose directories the caller passes to `discard`."""
+        unused = store.release(connection, container_id)
+        gone = tuple(item.name for item in unused if item.anonymous and with_anonymous)
+        for name in gone:
+            store.remove(connection, name)
+        return gone
+
+    def ensure(self, name: str) -> Path:
+        """The content directory, made if it is missing. Blocks."""
+        path = self.path(name)
+        if not path.exists():
+            files.make_directories(path.parent, mode=0o755)
+            files.make_directories(path, mode=0o755)
+        return path
+
+    async def discard(self, name: str) -> None:
+        """Delete the directory of a volume whose row is gone."""
+        await asyncio.to_thread(shutil.rmtree, self._root / name, ignore_errors=False)
+        self._bus.publish("volume", "destroy", name, driver="local")
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Raises `VolumeUnknown` (not with `force`), `VolumeInUse`."""
+
+        def verb(connection: sqlalchemy.Connection) -> bool:
+            if store.find(connection, name) is None:
+                if force:
+                    return False
+                raise VolumeUnknown(f"get {name}: no such volume")
+            if users := store.users(connection, name):
+                raise VolumeInUse(f"remove {name}: volume is in use - [{', '.join(users)}]")
+            store.remove(connection, name)
+            return True
+
+        async with self._changing:
+            if await self._database.write(verb) and (self._root / name).exists():
+                await self.discard(name)
+
+    async def prune(self, *, all_volumes: bool = False) -> tuple[tuple[str, ...], int]:
+        """Remove unused anonymous volumes, or all unused ones. Returns names and bytes."""
+        names = []
+        freed_bytes = 0
+        for item in self.list():
+            if not (all_volumes or item.anonymous):
+                continue
+            size_bytes = await asyncio.to_thread(directory_size, self.path(item.name))
+            try:
+                await self.remove(item.name)
+            except VolumeInUse:
+                continue
+            names.append(item.name)
+            freed_bytes += size_bytes
+        return tuple(names), freed_bytes
+
+    def users(self, name: str) -> tuple[str, ...]:
+        """Ids of the containers that use it."""
+        with self._database.read() as connection:
+            return tuple(store.users(connection, name))
+
+
+def directory_size(path: Path) -> int:
+    """Bytes of all regular files below, hard links once. Blocks."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            status = Path(directory, name).lstat()
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * 512
+    return total
