@@ -10,72 +10,29 @@ two zero blocks is ignored, as GNU tar and Go's archive/tar do.
 
 from __future__ import annotations
 
-import enum
-import mmap
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
+from sampan.formats import tar_sparse
 from sampan.formats.tar_fields import (
     MAX_SECONDS,
     MAX_SEGMENTS,
     NANOSECONDS,
     InvalidTar,
-    Segment,
-    checked_segments,
     decimal,
-    listed_sparse,
     number,
     number_cached,
-    old_sparse,
     pax_records,
     time_ns,
 )
+from sampan.formats.tar_model import BLOCK, MAX_PATH, MAX_PAX, Buffer, EntryKind, TarEntry, content_end
 
 __all__ = ["BLOCK", "EntryKind", "InvalidTar", "TarEntry", "scan"]
 
-BLOCK: Final = 512  # bytes; headers and contents start at multiples of it
-MAX_PATH: Final = 4096  # bytes; PATH_MAX of Linux
-MAX_PAX: Final = 1 << 20  # bytes in one pax header; xattr values of 64 KiB fit many times
-MAX_ENTRIES: Final = 2_000_000  # in one archive; the largest public images have some 500,000
-MAX_SPARSE_SIZE: Final = 64 << 30  # bytes a sparse file may claim to be; what is stored is bounded by the archive
-
-Buffer = bytes | bytearray | memoryview | mmap.mmap
-
-
-class EntryKind(enum.Enum):
-    """What an entry makes. Values are the ustar type flags."""
-
-    FILE = b"0"
-    HARD_LINK = b"1"
-    SYMLINK = b"2"
-    CHAR = b"3"
-    BLOCK_DEVICE = b"4"
-    DIRECTORY = b"5"
-    FIFO = b"6"
-
-
-class TarEntry(NamedTuple):
-    """One entry. `size_bytes` is the file's size; its bytes start at `data_offset`.
-
-    `segments` is None for a plain file. For a sparse one it lists what is stored, packed together from `data_offset`.
-    """
-
-    path: bytes
-    kind: EntryKind = EntryKind.FILE
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
-    mtime_ns: int = 0
-    size_bytes: int = 0
-    link: bytes = b""
-    dev_major: int = 0
-    dev_minor: int = 0
-    xattrs: Mapping[bytes, bytes] = {}
-    data_offset: int = 0
-    segments: tuple[Segment, ...] | None = None
-
+MAX_ENTRIES: Final = 1_000_000  # in one archive; large public images have some 300,000 in all their layers
+MAX_GLOBAL_RECORDS: Final = 32  # global pax records in force; each is looked at for every entry
 
 _HEADER: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x8s8s155s12x")  # without the owners' names
 _KINDS: Final = {kind.value: kind for kind in EntryKind} | {b"\0": EntryKind.FILE, b"7": EntryKind.FILE}
@@ -83,7 +40,6 @@ _ZERO_BLOCK: Final = bytes(BLOCK)
 _NO_XATTRS: Final[Mapping[bytes, bytes]] = {}
 _XATTR_KEY: Final = b"SCHILY.xattr."
 _ADLER_MODULUS: Final = 65521
-_OLD_GNU_REAL_SIZE: Final = slice(483, 495)
 
 
 class _Extension:
@@ -172,20 +128,12 @@ def _check_sum(header: bytes, field: bytes) -> None:
         raise InvalidTar("a header's checksum is wrong")
 
 
-def _content_end(buffer: Buffer, start: int, length: int) -> int:
-    """Where the block after `length` bytes of content starts; refuses content that is not all there."""
-    end = start + length + (-length % BLOCK)
-    if length < 0 or end > len(buffer):
-        raise InvalidTar(f"{length} bytes of content are announced but the archive ends before them")
-    return end
-
-
 def _extension_block(buffer: Buffer, offset: int, header: bytes, limit: int) -> tuple[bytes, int]:
     """The content of the extension header at `offset`, and the offset behind it."""
     length = number(header[124:136])
     if length > limit:
         raise InvalidTar(f"an extension header has {length} bytes; at most {limit} are read")
-    end = _content_end(buffer, offset + BLOCK, length)
+    end = content_end(buffer, offset + BLOCK, length)
     return bytes(buffer[offset + BLOCK : offset + BLOCK + length]), end
 
 
@@ -206,8 +154,8 @@ def _share(buffer: Buffer, offset: int, header: bytes, shared: dict[bytes, bytes
     """Take in a global pax header: what it says holds for every later entry. The offset behind it."""
     block, end = _extension_block(buffer, offset, header, MAX_PAX)
     shared.update(pax_records(block))
-    if sum(map(len, shared)) + sum(map(len, shared.values())) > MAX_PAX:
-        raise InvalidTar(f"global pax headers hold more than {MAX_PAX} bytes")
+    if len(shared) > MAX_GLOBAL_RECORDS or sum(map(len, shared.values())) > MAX_PAX:
+        raise InvalidTar(f"global pax headers hold more than {MAX_GLOBAL_RECORDS} records or {MAX_PAX} bytes")
     return end
 
 
@@ -251,10 +199,10 @@ def _entry(
         # Links, directories and devices carry no content, whatever their size field says (old cpio fills it in).
         return entry._replace(size_bytes=0), offset + BLOCK
     if flag == b"S":
-        return _old_sparse_entry(buffer, header, entry)
-    end = _content_end(buffer, entry.data_offset, entry.size_bytes)
-    if extension is not None and (extension.sparse_numbers or _claims_sparse(extension.attributes)):
-        entry = _pax_sparse_entry(buffer, entry, extension)
+        return tar_sparse.old(buffer, header, entry)
+    end = content_end(buffer, entry.data_offset, entry.size_bytes)
+    if extension is not None and tar_sparse.claimed(extension.attributes):
+        entry = tar_sparse.from_pax(buffer, entry, extension.attributes, extension.sparse_numbers)
     return entry, end
 
 
@@ -279,64 +227,3 @@ def _extended(entry: TarEntry, extension: _Extension) -> TarEntry:
         entry = entry._replace(mtime_ns=time_ns(said[b"mtime"]))
     xattrs = {key[len(_XATTR_KEY) :]: value for key, value in said.items() if key.startswith(_XATTR_KEY)}
     return entry._replace(xattrs=xattrs) if xattrs else entry
-
-
-def _sparse(entry: TarEntry, segments: list[Segment], size_bytes: int, stored_bytes: int) -> TarEntry:
-    if not 0 <= size_bytes <= MAX_SPARSE_SIZE:
-        raise InvalidTar(f"a sparse file claims {size_bytes} bytes; at most {MAX_SPARSE_SIZE} are accepted")
-    checked = checked_segments(segments, size_bytes=size_bytes, stored_bytes=stored_bytes)
-    return entry._replace(size_bytes=size_bytes, segments=checked)
-
-
-def _old_sparse_entry(buffer: Buffer, header: bytes, entry: TarEntry) -> tuple[TarEntry, int]:
-    """An old GNU sparse file: the map starts in the header and goes on in blocks before the content."""
-    segments, more = old_sparse(header, extension=False)
-    offset = entry.data_offset
-    while more:
-        _content_end(buffer, offset, BLOCK)
-        further, more = old_sparse(bytes(buffer[offset : offset + BLOCK]), extension=True)
-        segments += further
-        offset += BLOCK
-        if len(segments) > MAX_SEGMENTS or not further:
-            raise InvalidTar("a sparse map has too many pieces, or an empty part")
-    end = _content_end(buffer, offset, entry.size_bytes)
-    real_size = number(header[_OLD_GNU_REAL_SIZE])
-    return _sparse(entry._replace(data_offset=offset), segments, real_size, entry.size_bytes), end
-
-
-def _claims_sparse(said: Mapping[bytes, bytes]) -> bool:
-    return b"GNU.sparse.map" in said or b"GNU.sparse.major" in said or b"GNU.sparse.size" in said
-
-
-def _pax_sparse_entry(buffer: Buffer, entry: TarEntry, extension: _Extension) -> TarEntry:
-    """A sparse file in pax form 0.0 or 0.1 (map in the header) or 1.0 (map before the content)."""
-    said = extension.attributes
-    claimed = said.get(b"GNU.sparse.realsize") or said.get(b"GNU.sparse.size") or b""
-    real_size = decimal(claimed, "a sparse file's size")
-    if b"GNU.sparse.major" in said:
-        if (said[b"GNU.sparse.major"], said.get(b"GNU.sparse.minor")) != (b"1", b"0"):
-            raise InvalidTar("the sparse format's version is not known")
-        numbers, used = _map_before_content(buffer, entry)
-        entry = entry._replace(data_offset=entry.data_offset + used)
-        return _sparse(entry, listed_sparse(numbers), real_size, entry.size_bytes - used)
-    text = said.get(b"GNU.sparse.map", b"")
-    numbers = text.split(b",", 2 * MAX_SEGMENTS) if text else extension.sparse_numbers
-    return _sparse(entry, listed_sparse(numbers), real_size, entry.size_bytes)
-
-
-def _map_before_content(buffer: Buffer, entry: TarEntry) -> tuple[list[bytes], int]:
-    """The decimal lines of a 1.0 map, without their count, and the bytes they take, rounded up to whole blocks."""
-    limit = min(entry.size_bytes, MAX_PAX)
-    text = bytes(buffer[entry.data_offset : entry.data_offset + limit])
-    count_text, newline, _ = text[:32].partition(b"\n")
-    count = decimal(count_text, "a sparse map's length")
-    if not newline or count > MAX_SEGMENTS:
-        raise InvalidTar(f"a sparse map announces {count} pieces; at most {MAX_SEGMENTS} are read")
-    lines = text.split(b"\n", 2 * count + 1)
-    if len(lines) != 2 * count + 2:
-        raise InvalidTar("a sparse map is shorter than it says")
-    length = len(text) - len(lines[-1])
-    used = length + (-length % BLOCK)
-    if used > entry.size_bytes:
-        raise InvalidTar("a sparse map reaches past its entry")
-    return lines[1:-1], used

@@ -153,6 +153,7 @@ WRONG: dict[str, bytes] = {
     "a name of 10,000 bytes": pax((b"path", b"x/" * 5000)) + ONE,
     "an extension header for no entry": pax((b"path", b"x")) + tar_write.END,
     "a pax header of two megabytes": pax((b"comment", b"x" * (2 << 20))) + ONE,
+    "a hundred global records": pax(*((b"k%d" % n, b"v") for n in range(100)), flag=b"g") + ONE,
     "a sparse map out of order": pax((b"GNU.sparse.size", b"100"), (b"GNU.sparse.map", b"50,3,10,2")) + ONE,
     "a sparse map past the end": pax((b"GNU.sparse.size", b"100"), (b"GNU.sparse.map", b"99,5")) + ONE,
     "a sparse map of other content": pax((b"GNU.sparse.size", b"100"), (b"GNU.sparse.map", b"0,4")) + ONE,
