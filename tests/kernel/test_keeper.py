@@ -219,6 +219,27 @@ async def test_twenty_megabytes_arrive_intact(house: House, keeper: Keeper) -> N
 
 
 @conversation
+async def test_a_follower_of_a_fast_writer_misses_nothing_across_rotations(house: House, keeper: Keeper) -> None:
+    watches, finished = inotify.Watches(), asyncio.Event()
+    position = logs.end(house.log_dir("a"))
+    query = LogQuery(follow=True, multiplexed=False, after=position)
+
+    async def follow() -> bytes:
+        reading = logs.read(house.log_dir("a"), query, finished=finished, watches=watches)
+        return b"".join([piece async for piece in reading])
+
+    limits = keeping.LogLimits(max_size_bytes=70_000, max_files=1000)
+    await house.run(keeper, "a", "seq 1 400000", log=limits)
+    following = asyncio.ensure_future(follow())
+    await house.exit_of("a")
+    finished.set()
+    seen = await following
+    watches.close()
+    assert seen == "".join(f"{number}\n" for number in range(1, 400_001)).encode()
+    assert len(list(house.log_dir("a").iterdir())) > 60
+
+
+@conversation
 async def test_a_terminal_has_the_size_asked_for_and_can_be_resized(house: House, keeper: Keeper) -> None:
     script = "stty size; trap 'stty size; exit 3' WINCH; echo ready; while :; do read line; echo got $line; done"
     await house.run(keeper, "a", script, terminal=True, open_stdin=True, rows=33, cols=77)
@@ -381,6 +402,17 @@ async def test_an_exec_can_have_a_terminal(house: House, keeper: Keeper) -> None
     assert (await house.exit_of("a", "e")).exit_code == 4
     assert b"30 40\r\n" in os.read(streams.terminal, 1000)
     streams.close()
+
+
+@conversation
+async def test_an_execs_terminal_hangs_up_when_the_daemon_is_gone(house: House, keeper: Keeper) -> None:
+    await house.run(keeper, "a", "exec sleep 600")
+    _, streams = await house.exec(keeper, "a", "e", ["sleep", "600"], terminal=True)
+    other = await house.connect()
+    streams.close()
+    keeper.close()
+    assert (await house.exit_of("a", "e")).exit_code == 128 + signal.SIGHUP
+    other.close()
 
 
 @conversation

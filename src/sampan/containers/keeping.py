@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 from sampan import errors
 from sampan.keeper import protocol
-from sampan.keeper.__main__ import EXIT_LOCKED
 
 _START_TIMEOUT_S = 10.0
 _ATTEMPTS = 3
@@ -167,7 +166,7 @@ async def _start(path: Path, prefix: Sequence[str]) -> None:
     )
     async with asyncio.timeout(_START_TIMEOUT_S):
         _, stderr = await starting.communicate()
-    if starting.returncode not in (0, EXIT_LOCKED):
+    if starting.returncode not in (0, protocol.EXIT_LOCKED):
         raise errors.Broken("the keeper does not start", why=f"{words!r}: {stderr.decode(errors='replace').strip()}")
 
 
@@ -307,7 +306,10 @@ class Keeper:
         await self._ask("resize", container=container, exec=exec_id, rows=rows, cols=cols)
 
     async def signal(self, container: str, number: int, *, exec_id: str = "") -> None:
-        """Send a signal to that very process. Raises: Conflict when it has ended, NotFound."""
+        """Send a signal to that very process; while it is starting, to the runtime, which may hang.
+
+        Raises: Conflict when it has ended, NotFound.
+        """
         await self._ask("signal", container=container, exec=exec_id, signal=number)
 
     async def forget(self, container: str, *, exec_id: str = "") -> None:
@@ -365,15 +367,13 @@ class Keeper:
     def _on_readable(self) -> None:
         try:
             packet, descriptors, _, _ = socket.recv_fds(
-                self._socket, protocol.MAX_PACKET_BYTES, protocol.MAX_DESCRIPTORS
+                self._socket, protocol.MAX_PACKET_BYTES, protocol.MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return
         except OSError as error:
             self._end(KeeperGone("the keeper is gone", why=str(error)), tell=True)
             return
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         if not packet:
             self._end(KeeperGone("the keeper is gone", why="it closed the connection"), tell=True)
             return

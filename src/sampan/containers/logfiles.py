@@ -91,6 +91,11 @@ class Segment:
         """Where that record's frame begins; for the record after the last, where the last frame ends."""
         return self._end if number >= self._count else self._record(number)[0]
 
+    def first_ns(self) -> int:
+        """The time of the first frame; later than any when there is none, which only the newest file can have."""
+        first = os.pread(self._index, containerlog.RECORD_BYTES, 0)
+        return containerlog.record(first, 0)[1] if len(first) == containerlog.RECORD_BYTES else 1 << 64
+
     def last_ns(self) -> int:
         """The time of the last frame; 0 when there is none."""
         return self._record(self._count - 1)[1] if self._count else 0
@@ -150,7 +155,8 @@ def open_all(directory: Path) -> list[Segment]:
     """Every file of the log, oldest first.
 
     Opened from the newest: a rotation in between moves files to where this looks next, so none is missed, and one that
-    is met twice is known by its inode. A rotation leaves one name unused at a time.
+    is met twice is known by its inode. A rotation leaves one name unused at a time. Several rotations in between may
+    show a newer file late: the order is therefore by time.
     """
     segments: list[Segment] = []
     generation = missing = 0
@@ -167,7 +173,7 @@ def open_all(directory: Path) -> list[Segment]:
         for segment in segments:
             segment.close()
         raise
-    return segments[::-1]
+    return sorted(segments, key=Segment.first_ns)
 
 
 def open_after(directory: Path, inode: int) -> Segment | None:

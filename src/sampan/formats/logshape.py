@@ -7,6 +7,7 @@ a part of one.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -154,4 +155,10 @@ class Shaper:
 def rfc3339_nano(time_ns: int) -> bytes:
     """`2006-01-02T15:04:05.000000000Z`: UTC, always nine digits, as Docker prefixes log lines."""
     seconds, nanoseconds = divmod(time_ns, NS)
-    return b"%s.%09dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode(), nanoseconds)
+    return b"%s.%09dZ" % (_to_the_second(seconds), nanoseconds)
+
+
+@functools.lru_cache(maxsize=16)
+def _to_the_second(seconds: int) -> bytes:
+    """Cached: thousands of frames share a second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode()

@@ -12,10 +12,7 @@ import resource
 import signal
 import sys
 
-from sampan.keeper import clients, loop, server, subreaper
-
-EXIT_USAGE = 2
-EXIT_LOCKED = 3
+from sampan.keeper import clients, loop, protocol, server, subreaper
 
 
 def main(arguments: list[str]) -> int:
@@ -23,14 +20,14 @@ def main(arguments: list[str]) -> int:
     options = _options(arguments)
     if options is None:
         sys.stderr.write(f"{__doc__}\n")
-        return EXIT_USAGE
+        return protocol.EXIT_USAGE
     path, daemon, errors = options
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.stderr.write(f"another keeper holds {path}.lock\n")
-        return EXIT_LOCKED
+        return protocol.EXIT_LOCKED
     listener = clients.Listener(path)
     if daemon and not _detach(errors):
         return 0

@@ -68,6 +68,7 @@ class Launch:
         finally:
             for descriptor in inside:
                 os.close(descriptor)
+        self.held.runtime = self._pidfd
         self._loop.add(self._pidfd, loop.READ, self._on_runtime_exit)
 
     def close(self) -> None:
@@ -76,6 +77,7 @@ class Launch:
         self._stdin = process.closed(self._stdin)
         self._stdout = process.closed(self._stdout)
         self._stderr = process.closed(self._stderr)
+        self.held.runtime = -1
         if self._pidfd >= 0:
             self._loop.remove(self._pidfd)
             self._pidfd = process.closed(self._pidfd)
@@ -134,12 +136,11 @@ class Launch:
         if self._connection is None or self.held.master >= 0:
             return
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._connection, 4096, 1)
+            _, descriptors, _, _ = socket.recv_fds(self._connection, 4096, 1, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         if descriptors:
             self.held.master = descriptors[0]
-            os.set_inheritable(descriptors[0], False)
             if any(self._size):
                 self.held.resize(*self._size)
         self._close_console()

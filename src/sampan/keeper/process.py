@@ -52,6 +52,7 @@ class Process:
         self.stdin_once = False
         self.master = -1
         self.writer: logwriter.LogWriter | None = None
+        self.runtime = -1  # while starting: the runtime's pidfd, which the launch owns
         self.owner: object = None  # the client that asked; an exec's terminal is let go with it
         self._slave = -1
         self._pidfd = -1
@@ -83,10 +84,11 @@ class Process:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
     def signal(self, number: int) -> None:
-        """Raises: ProcessLookupError when it is gone, OSError."""
-        if self._pidfd < 0:
+        """Signal it, or the runtime that is starting it. Raises: ProcessLookupError when it is gone, OSError."""
+        target = self.runtime if self.state == STARTING else self._pidfd
+        if target < 0:
             raise ProcessLookupError
-        signal.pidfd_send_signal(self._pidfd, number)
+        signal.pidfd_send_signal(target, number)
 
     def take_stdin(self) -> int:
         """A descriptor for the caller to own: a duplicate of stdin's write end, or of the terminal."""

@@ -13,7 +13,7 @@ Kinds are class names of `sampan.errors`, which the client raises.
 | stdin | `container` | the write end, or the terminal |
 | close_stdin | `container` | - |
 | resize | `container`, `exec`, `rows`, `cols` | - |
-| signal | `container`, `exec`, `signal` | - |
+| signal | `container`, `exec`, `signal` | -; while the process is starting, the runtime gets it |
 | forget | `container`, `exec` | - (a container takes its execs along) |
 | stop | - | -; then the keeper ends; refused while anything runs |
 
@@ -26,6 +26,10 @@ from __future__ import annotations
 import json
 
 VERSION = 1
+
+# How a keeper that does not serve exits.
+EXIT_USAGE = 2
+EXIT_LOCKED = 3
 
 # Stands in a runtime's argv for the path of the console socket, which the keeper makes when `terminal` is true.
 CONSOLE_SOCKET = "{console-socket}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 
@@ -58,6 +59,7 @@ class Server:
         _bury(known)
 
     def _on_packet(self, client: clients.Client, packet: bytes) -> None:
+        """Every request gets a reply, also one that meets a mistake of ours."""
         number: object = None
         try:
             if len(packet) > protocol.MAX_PACKET_BYTES:
@@ -71,10 +73,14 @@ class Server:
             verb(client, request)
         except protocol.Refused as refused:
             client.send({"id": number, "error": refused.message()})
-        except OSError as error:
+        except Exception as error:
             # Out of descriptors, memory or processes: the request failed, the keeper goes on.
-            cannot = protocol.Refused("Unavailable", f"the keeper cannot {request.verb}", str(error))
-            client.send({"id": number, "error": cannot.message()})
+            kind = "Unavailable" if isinstance(error, OSError) else "Broken"
+            client.send(
+                {"id": number, "error": protocol.Refused(kind, "the keeper cannot do that", repr(error)).message()}
+            )
+            if kind == "Broken":
+                raise
 
     def _on_close(self, client: clients.Client) -> None:
         self._clients.discard(client)
@@ -131,7 +137,7 @@ class Server:
     def _signal(self, client: clients.Client, request: protocol.Request) -> None:
         held = self._find(request.text("container"), request.text("exec", ""))
         number = request.integer("signal")
-        if not 0 <= number <= 64:
+        if not 0 <= number < signal.NSIG:
             raise protocol.Refused("Invalid", f"there is no signal {number}")
         try:
             held.signal(number)

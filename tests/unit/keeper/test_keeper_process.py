@@ -282,6 +282,38 @@ async def test_a_new_client_learns_of_what_an_old_one_started(house: House, keep
 
 
 @test
+async def test_a_launch_goes_on_when_its_client_is_gone(house: House, keeper: Keeper) -> None:
+    hold = house.root / "hold"
+    os.mkfifo(hold)
+    pid_file = house.root / "pid"
+    argv = house.detaching("exec sleep 60", pid_file)
+    argv[2] = f"read line < {hold}; {argv[2]}"
+    asking = asyncio.ensure_future(keeper.run("a", argv, pid_file=pid_file, log_dir=house.log_dir("a")))
+    with await asyncio.to_thread(hold.open, "w") as file:
+        keeper.close()
+        with pytest.raises(KeeperGone):
+            await asking
+        file.write("go\n")
+    other = await house.connect()
+    while [held.state for held in await other.processes()] != ["running"]:
+        assert [held.state for held in await other.processes()] != []
+    other.close()
+
+
+@test
+async def test_a_runtime_that_hangs_can_be_killed(house: House, keeper: Keeper) -> None:
+    argv = ["/bin/sleep", "600"]
+    asking = asyncio.ensure_future(keeper.run("a", argv, pid_file=house.root / "pid", log_dir=house.log_dir("a")))
+    await asyncio.sleep(0)
+    assert [held.state for held in await keeper.processes()] == ["starting"]
+    await keeper.signal("a", signal.SIGKILL)
+    with pytest.raises(keeping.RuntimeFailed) as failed:
+        await asking
+    assert failed.value.exit_code == 137
+    assert await keeper.processes() == []
+
+
+@test
 async def test_every_client_hears_of_an_exit(house: House, keeper: Keeper) -> None:
     heard: list[Exit] = []
     other = await keeping.ensure(house.socket, on_exit=heard.append, on_gone=house.gone.append)
