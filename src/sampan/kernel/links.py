@@ -31,7 +31,7 @@ IFLA_AF_SPEC, IFLA_NET_NS_FD = 26, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_INET6_ADDR_GEN_MODE: Final = 8
 IN6_ADDR_GEN_MODE_NONE: Final = 1
-IFLA_BRPORT_ISOLATED: Final = 33
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 VETH_INFO_PEER: Final = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 7, 15
@@ -91,30 +91,42 @@ def veth(pair: Veth) -> Request:
     return _new_link("newlink veth", (pair.name, pair.peer), body, exclusive=True)
 
 
+@dataclass(frozen=True)
+class Port:
+    """How a bridge treats one of its ports.
+
+    `isolated`: it reaches no other isolated port. `hairpin`: a frame may leave where it came in.
+    """
+
+    isolated: bool = False
+    hairpin: bool = False
+
+
 def change(
     name: str,
     *,
     up: bool | None = None,
     master: int | None = None,
     alias: str = "",
-    isolated: bool | None = None,
+    port: Port | None = None,
     no_ipv6: bool = False,
 ) -> Request:
-    """Change a link by name. `isolated`: a bridge port that reaches no other isolated port."""
+    """Change a link by name. What is not given stays."""
     body = _name(name)
     if alias:
         body += netlink.attribute(IFLA_IFALIAS, alias.encode())
     if master is not None:
         body += _u32(IFLA_MASTER, master)
-    if isolated is not None:
-        flag = netlink.attribute(IFLA_BRPORT_ISOLATED, bytes([isolated]))
-        slave = netlink.nested(IFLA_INFO_SLAVE_DATA, flag)
+    if port is not None:
+        flags = netlink.attribute(IFLA_BRPORT_MODE, bytes([port.hairpin]))
+        flags += netlink.attribute(IFLA_BRPORT_ISOLATED, bytes([port.isolated]))
+        slave = netlink.nested(IFLA_INFO_SLAVE_DATA, flags)
         body += netlink.nested(IFLA_LINKINFO, netlink.text(IFLA_INFO_SLAVE_KIND, "bridge"), slave)
     if no_ipv6:
         mode = netlink.attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
         body += netlink.nested(IFLA_AF_SPEC, netlink.nested(socket.AF_INET6, mode))
-    flags, mask = (IFF_UP if up else 0, IFF_UP) if up is not None else (0, 0)
-    return Request("setlink", (name,), RTM_NEWLINK, 0, _LINK.pack(0, 0, 0, flags, mask) + body)
+    state, mask = (IFF_UP if up else 0, IFF_UP) if up is not None else (0, 0)
+    return Request("setlink", (name,), RTM_NEWLINK, 0, _LINK.pack(0, 0, 0, state, mask) + body)
 
 
 def up(index: int) -> Request:

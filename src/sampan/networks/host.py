@@ -59,6 +59,7 @@ class Host:
         self._kernel = netlink.Socket()
         self._nft = nft.Nft() if settings.iptables else None
         self._indexes: dict[str, int] = {}  # bridge name -> link number
+        self._filtered = False  # the kernel passes bridged frames through the IP firewall
 
     def close(self) -> None:
         self._kernel.close()
@@ -76,6 +77,7 @@ class Host:
     def prepare(self) -> None:
         """The folder of namespaces, and forwarding. Raises: `ForwardingOff`."""
         self._namespaces.mkdir(parents=True, exist_ok=True)
+        self._filtered = namespaces.read_sysctl("net/bridge/bridge-nf-call-iptables") == "1"
         if not self._settings.ip_forward or namespaces.read_sysctl("net/ipv4/ip_forward") == "1":
             return
         try:
@@ -125,19 +127,22 @@ class Host:
         if self._nft is not None:
             self._nft.run(ruleset.whole(networks, published))
 
-    def replug(self, bridges: Mapping[str, str], *, isolated: Collection[str]) -> None:
-        """Put host ends of pairs back into their bridges (pair -> bridge), where a bridge had to be made again."""
+    def replug(self, pairs: Mapping[str, Network]) -> None:
+        """Put host ends of pairs back into their bridges, where a bridge had to be made again."""
         for link in links.links(self._kernel):
-            wanted = bridges.get(link.name)
-            if wanted is not None and link.master != self._index(wanted):
-                log.warning("plugging %s into %s again", link.name, wanted)
-                alone = True if link.name in isolated else None
-                self._kernel.perform(
-                    [
-                        links.change(link.name, master=self._index(wanted)),
-                        links.change(link.name, isolated=alone, up=True),
-                    ]
-                )
+            network = pairs.get(link.name)
+            if network is not None and link.master != self._index(network.interface):
+                log.warning("plugging %s into %s again", link.name, network.interface)
+                port = bridge.port(network, filtered=self._filtered)
+                joined = links.change(link.name, master=self._index(network.interface))
+                self._kernel.perform([joined, links.change(link.name, up=True, port=port)])
+
+    def sweep(self, pairs: Collection[str]) -> None:
+        """Delete host ends that outlived their namespace's mount, because a process still runs inside."""
+        for link in links.links(self._kernel):
+            if link.name in pairs:
+                log.info("link %s outlived its container; removing it", link.name)
+                self._delete_link(link.name)
 
     # --- networks
 
@@ -243,7 +248,9 @@ class Host:
             requests: list[netlink.Request] = []
             for plug in plugs:
                 master = self._index(plug.network.interface)
-                requests += bridge.plug(plug.network, plug.endpoint, master=master, namespace_fd=fd)
+                requests += bridge.plug(
+                    plug.network, plug.endpoint, master=master, namespace_fd=fd, filtered=self._filtered
+                )
             self._kernel.perform(requests)
         except libc.KernelError:
             self._indexes = {}  # a bridge may have been made again under another number

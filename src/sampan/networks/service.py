@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sampan import errors
 from sampan.kernel import nft
@@ -40,7 +40,8 @@ from sampan.state.database import Database
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-NO_RESOLVER = Resolver()
+NO_RESOLVER: Final = Resolver()
+SWEEP_S: Final = 1.0  # seconds; an empty namespace is gone in some milliseconds, a thousand of them in one second
 
 
 class Networks:
@@ -66,6 +67,8 @@ class Networks:
         self._ledger = Ledger()
         self._names = NameServer(upstream_port=upstream_port)
         self._resolvers: dict[str, Resolver] = {}
+        self._leaving: set[str] = set()
+        self._sweeping: asyncio.Task[None] | None = None
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     # --- networks
@@ -259,6 +262,7 @@ class Networks:
 
     async def _detach(self, container_id: str) -> None:
         self._names.close(container_id)
+        self._leave(endpoint.interface for endpoint in self._ledger.endpoints_of(container_id) if endpoint.interface)
         published = self._ledger.published_by(container_id)
         missing = False
         try:
@@ -272,6 +276,18 @@ class Networks:
             log.warning("the firewall table lacked ports of container %s; writing it again", container_id[:12])
             await self._rewrite_table()
             await asyncio.to_thread(self._host.detach, container_id, ())
+
+    def _leave(self, pairs: Iterable[str]) -> None:
+        """Look after a while whether the kernel took the pairs with their namespace, and help where it could not."""
+        self._leaving.update(pairs)
+        if self._leaving and self._sweeping is None:
+            self._sweeping = asyncio.ensure_future(self._sweep())
+
+    async def _sweep(self) -> None:
+        await asyncio.sleep(SWEEP_S)
+        self._sweeping = None
+        pairs, self._leaving = self._leaving, set()
+        await asyncio.to_thread(self._host.sweep, pairs)
 
     async def connect(
         self,
@@ -426,6 +442,9 @@ class Networks:
     async def shutdown(self) -> None:
         """Close what this process holds. Containers keep their networks; only names are not answered meanwhile."""
         self._names.close_all()
+        if self._sweeping is not None:
+            self._sweeping.cancel()  # the next start removes what has no row
+            self._sweeping = None
         self._host.close()
 
     async def _rewrite_table(self) -> None:

@@ -138,8 +138,5 @@ class Start:
         for network in networks:
             if network.driver == "bridge":
                 host.create_network(network, into_table=False)
-        host.replug(
-            {pair: network.interface for pair, network in pairs.items()},
-            isolated={pair for pair, network in pairs.items() if not network.icc},
-        )
+        host.replug(pairs)
         host.write_table(networks, tuple(ledger.all_published()))

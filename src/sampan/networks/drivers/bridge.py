@@ -53,7 +53,21 @@ def remove(kernel: netlink.Socket, network: Network) -> None:
             raise
 
 
-def plug(network: Network, endpoint: Endpoint, *, master: int, namespace_fd: int) -> list[netlink.Request]:
+def port(network: Network, *, filtered: bool) -> links.Port | None:
+    """How the bridge treats a network's ports. None: as any bridge does.
+
+    `filtered`: the kernel passes bridged frames through the IP firewall (bridge-nf-call-iptables, which Kubernetes and
+    dockerd turn on). Then the table keeps quiet neighbours apart, and a packet for a container's own published port is
+    turned around inside the bridge, which needs `hairpin`. Otherwise the bridge itself must keep neighbours apart.
+    """
+    if filtered:
+        return links.Port(hairpin=True)
+    return None if network.icc else links.Port(isolated=True)
+
+
+def plug(
+    network: Network, endpoint: Endpoint, *, master: int, namespace_fd: int, filtered: bool
+) -> list[netlink.Request]:
     """The requests on the host's side, to be sent together with those of the container's other endpoints."""
     pair = links.Veth(
         name=endpoint.interface,
@@ -65,7 +79,7 @@ def plug(network: Network, endpoint: Endpoint, *, master: int, namespace_fd: int
     )
     return [
         links.veth(pair),
-        links.change(endpoint.interface, up=True, no_ipv6=True, isolated=None if network.icc else True),
+        links.change(endpoint.interface, up=True, no_ipv6=True, port=port(network, filtered=filtered)),
     ]
 
 
