@@ -116,7 +116,8 @@ class Nft:
         return str(output.decode())
 
     def _run_program(self, commands: str, *, as_json: bool) -> str:
-        line = ["nft", *(["-j"] if as_json else []), "-f", "-"]
+        # With -j the program would take its standard input for JSON.
+        line = ["nft", "-j", *commands.split()] if as_json else ["nft", "-f", "-"]
 
         def start() -> subprocess.CompletedProcess[str]:
             return subprocess.run(line, input=commands, capture_output=True, text=True, check=False)
