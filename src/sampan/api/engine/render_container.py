@@ -31,6 +31,7 @@ _CONFIG_OMITTED = (
 )
 _CONFIG_NULL = ("Cmd", "Volumes", "Entrypoint", "OnBuild")
 _HOST_OMITTED = ("Annotations", "StorageOpt", "Tmpfs", "Sysctls", "Runtime", "Mounts", "Init")
+DEFAULT_SHM_BYTES = 64 << 20  # Source: docker run --shm-size
 _HOST_NULL = ("Binds", "VolumesFrom", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "Links", "SecurityOpt")
 
 
@@ -51,6 +52,7 @@ class View:
     hosts_path: str = ""
     resolv_conf_path: str = ""
     storage_driver: str = ""
+    cgroup_version: str = "1"
 
 
 def state_word(container: Container) -> str:
@@ -124,7 +126,7 @@ def inspect(view: View) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(view.execs) or None,
-        "HostConfig": host_config(container.wanted.host),
+        "HostConfig": host_config(container.wanted.host, view.cgroup_version),
         "GraphDriver": {"Data": None, "Name": view.storage_driver},
         "Mounts": [mount(point, view.volumes_root) for point in view.mounts if point.kind != "tmpfs"],
         "Config": config(container.wanted.config),
@@ -158,9 +160,16 @@ def config(wanted: Config) -> dict[str, Any]:
     return _like_go(msgspec.to_builtins(wanted), _CONFIG_OMITTED, _CONFIG_NULL)
 
 
-def host_config(wanted: HostConfig) -> dict[str, Any]:
-    """The `HostConfig` part, as Go would write it."""
-    return _like_go(msgspec.to_builtins(wanted), _HOST_OMITTED, _HOST_NULL)
+def host_config(wanted: HostConfig, cgroup_version: str) -> dict[str, Any]:
+    """The `HostConfig` part, as Go would write it, with the defaults that dockerd spells out."""
+    answer = _like_go(msgspec.to_builtins(wanted), _HOST_OMITTED, _HOST_NULL)
+    answer["CgroupnsMode"] = wanted.cgroupns_mode or ("private" if cgroup_version == "2" else "host")
+    answer["NetworkMode"] = wanted.network_mode or "default"
+    answer["IpcMode"] = wanted.ipc_mode or "private"
+    answer["LogConfig"]["Type"] = wanted.log_config.type or "json-file"
+    answer["RestartPolicy"]["Name"] = wanted.restart_policy.name or "no"
+    answer["ShmSize"] = wanted.shm_size or DEFAULT_SHM_BYTES
+    return answer
 
 
 def _like_go(document: dict[str, Any], omitted: tuple[str, ...], null: tuple[str, ...]) -> dict[str, Any]:

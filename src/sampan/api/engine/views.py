@@ -37,6 +37,7 @@ async def container(
         hosts_path=str(paths.hosts),
         resolv_conf_path=str(paths.resolv_conf),
         storage_driver=engine.facts.storage_driver,
+        cgroup_version=engine.facts.cgroup_version,
     )
 
 

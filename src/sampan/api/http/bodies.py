@@ -5,16 +5,19 @@ Bodies are bounded in size and depth before they are believed, so that no input 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from sampan import errors
+from sampan.formats import oci
 
 LARGEST_JSON_BYTES = 4 << 20
 JSON = "application/json"
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 
 class InvalidBody(errors.Invalid):
@@ -57,8 +60,10 @@ def decode_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidBody("invalid JSON", why="an object is expected")
     # As an escape only: a raw NUL is no JSON, and was refused above.
-    if b"\\u0000" in body and _has_nul(value):
+    if b"\\u0000" in body and _any(value, lambda item: isinstance(item, str) and "\0" in item):
         raise InvalidBody("invalid JSON", why="a text holds a NUL character")
+    if _LONG_NUMBER.search(body) and _any(value, _is_beyond_64_bits):
+        raise InvalidBody("invalid JSON", why="a number does not fit in 64 bits")
     return value
 
 
@@ -71,17 +76,22 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
+def _any(value: Any, is_bad: Callable[[Any], bool]) -> bool:
+    """Whether anything inside `value`, keys included, is bad."""
     if isinstance(value, dict):
-        return any("\0" in key or _has_nul(item) for key, item in value.items())
-    return isinstance(value, list) and any(_has_nul(item) for item in value)
+        return any(is_bad(key) or _any(item, is_bad) for key, item in value.items())
+    if isinstance(value, list):
+        return any(_any(item, is_bad) for item in value)
+    return is_bad(value)
+
+
+def _is_beyond_64_bits(value: Any) -> bool:
+    return isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
 
 
 def answer(value: Any, *, status: int = 200) -> web.Response:
     """A JSON answer."""
-    return web.Response(body=msgspec.json.encode(value) + b"\n", status=status, content_type=JSON)
+    return web.Response(body=oci.encode(value) + b"\n", status=status, content_type=JSON)
 
 
 async def answer_lines(
@@ -100,12 +110,12 @@ async def answer_lines(
         async for value in values:
             if not response.prepared:
                 await response.prepare(request)
-            await response.write(msgspec.json.encode(value) + b"\r\n")
+            await response.write(oci.encode(value) + b"\r\n")
     except errors.SampanError as error:
         if not response.prepared:
             raise
         text = str(error)
-        await response.write(msgspec.json.encode({"errorDetail": {"message": text}, "error": text}) + b"\r\n")
+        await response.write(oci.encode({"errorDetail": {"message": text}, "error": text}) + b"\r\n")
     if not response.prepared:
         await response.prepare(request)
     await response.write_eof()
