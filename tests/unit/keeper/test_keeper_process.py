@@ -440,7 +440,7 @@ def test_malformed_requests_get_an_error_and_change_nothing(raw_packets: list[by
                 for packet in raw_packets:
                     connection.send(packet)
                     error = json.loads(connection.recv(1 << 18))["error"]
-                    assert error["kind"] in keeping._KINDS, packet[:80]
+                    assert error["kind"] in {kind.__name__ for kind in errors.KINDS}, packet[:80]
                     assert error["what"], packet[:80]
             assert await keeper.processes() == []
 
