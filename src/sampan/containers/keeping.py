@@ -261,6 +261,7 @@ class Keeper:
     async def stdin(self, container: str) -> int:
         """A descriptor to write the container's input to (its terminal if it has one); the caller closes it.
 
+        A terminal's is non-blocking, because it shares its flags with the keeper's own: leave it so.
         Raises: Conflict when stdin is not open.
         """
         return (await self._link.ask("stdin", container=container)).descriptors[0]
