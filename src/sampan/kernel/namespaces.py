@@ -9,9 +9,9 @@ Source: network_namespaces(7), setns(2).
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -52,7 +52,7 @@ def start_in(path: Path | None, work: Callable[[], T]) -> Future[T]:
         else:
             done.set_result(result)
 
-    threading.Thread(target=body, name="netns", daemon=True).start()
+    _thread.start_new_thread(body, ())  # `threading.Thread.start` waits until the thread runs: 0.2 ms of an attach
     return done
 
 

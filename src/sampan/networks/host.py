@@ -170,37 +170,30 @@ class Host:
 
     def attach(
         self, container_id: str, plugs: Sequence[Plug], published: Sequence[PublishedPort], *, names: bool
-    ) -> NameSockets | None:
-        """Make a namespace with all its endpoints, and publish. `names`: open a name server's sockets inside."""
+    ) -> Future[NameSockets | None]:
+        """Make a namespace with all its endpoints, and publish. `names`: open a name server's sockets inside.
+
+        Does not block: one thread of its own does all of it, which saves the switch to a worker thread and back.
+        """
         path = self.namespace(container_id)
-        namespaces.drop(path)  # whatever an earlier life of this container left
 
         def build() -> NameSockets | None:
-            namespaces.settle(ipv6=False)
-            namespaces.keep_own(path)
-            self._plug(plugs, first=True)
-            return _open_names() if names else None
+            namespaces.drop(path)  # whatever an earlier life of this container left
+            sockets: NameSockets | None = None
+            try:
+                namespaces.settle(ipv6=False)
+                namespaces.keep_own(path)
+                self._plug(plugs, first=True)
+                sockets = _open_names() if names else None
+                self.publish(published)  # last, as nothing of a transaction that fails is there
+            except BaseException:
+                if sockets is not None:
+                    sockets.close()
+                namespaces.drop(path)
+                raise
+            return sockets
 
-        building = namespaces.start_in(None, build)
-        try:
-            self.publish(published)  # meanwhile: nobody is told of the ports before both are done
-            return building.result()
-        except BaseException:
-            self._undo_attach(path, building, published)
-            raise
-
-    def _undo_attach(
-        self, path: Path, building: Future[NameSockets | None], published: Sequence[PublishedPort]
-    ) -> None:
-        """Wait until the building thread has ended, then take away what it and `publish` made."""
-        if building.exception() is None:
-            sockets = building.result()
-            if sockets is not None:
-                sockets.close()
-            namespaces.drop(path)
-            return  # it was `publish` that failed: a transaction, nothing of it is there
-        namespaces.drop(path)
-        self.unpublish(published)
+        return namespaces.start_in(None, build)
 
     def detach(self, container_id: str, published: Sequence[PublishedPort]) -> None:
         """Take the ports back and drop the namespace; the kernel removes the links with it."""

@@ -208,7 +208,9 @@ class Networks:
         if self._in_host_mode(container_id):
             return None
         names = any(network.has_names for network in self._ledger.networks_of(container_id))
-        return await asyncio.to_thread(self._host.attach, container_id, self._plugs(endpoints), published, names=names)
+        return await asyncio.wrap_future(
+            self._host.attach(container_id, self._plugs(endpoints), published, names=names)
+        )
 
     async def _take_back(self, container_id: str, sockets: NameSockets | None) -> None:
         """Undo a failed attach. What was built although the row failed goes as well."""
