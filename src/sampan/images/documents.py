@@ -115,4 +115,7 @@ def read_config(content: bytes, layer_count: int) -> ImageConfig:
             f"the configuration names {len(diff_ids)} layers, the manifest {layer_count}",
             remedy="the image is damaged; push it again",
         )
-    return ImageConfig(content, tuple(Digest.parse(str(item)) for item in diff_ids), document)
+    checked = tuple(Digest.parse(str(item)) for item in diff_ids)
+    if any(diff_id.algorithm != "sha256" for diff_id in checked):
+        raise RefusedImage("the configuration names layers by another algorithm than sha256")
+    return ImageConfig(content, checked, document)

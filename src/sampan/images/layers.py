@@ -151,14 +151,19 @@ class Layers:
         return removed, freed_bytes
 
     def _forget(self, digest: Digest) -> bool:
-        with self.database.read() as connection:
-            used = store.find_layer(connection, digest) is not None
-        if not used:
+        """Remove a layer from rows and driver unless an image uses it: a failed pull's has no row."""
+        if digest.algorithm != "sha256":
             return False
-        gone = self.database.write_blocking(lambda connection: store.forget_layer_if_unused(connection, digest))
-        if gone:
-            self.driver.remove(digest.hex)
-        return gone
+        with self.database.read() as connection:
+            recorded = store.find_layer(connection, digest) is not None
+        if recorded and not self.database.write_blocking(
+            lambda connection: store.forget_layer_if_unused(connection, digest)
+        ):
+            return False
+        if not recorded and not self.driver.has(digest.hex):
+            return False
+        self.driver.remove(digest.hex)
+        return True
 
     def _take_plain(self, claim: Claim, pieces: Iterator[bytes], digest: Digest, diff_id: Digest) -> store.Layer:
         with self.blobs.files.writer() as tar:
@@ -186,6 +191,8 @@ class Layers:
                 f"layers from manifest don't match image configuration: {digest} instead of {diff_id}",
                 remedy="the image is damaged or forged; push it again from a sound copy",
             )
+        if claim.lease(digest):  # it is here already, perhaps mounted: the new copy goes
+            return self.prepare(digest)
         flushed: Future[None] = self._flushers.submit(tar.flush)
         try:
             prepared = self._prepared(digest, tar.path, tar.size_bytes)
