@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sampan import errors
 from sampan.kernel import nft
 from sampan.networks import failures, plan, ports, resolvconf, store
 from sampan.networks.host import Host, NameSockets, Plug, held
@@ -33,7 +32,7 @@ from sampan.networks.model import (
     Resolver,
     Settings,
 )
-from sampan.networks.nameserver import Knowledge, NameServer
+from sampan.networks.naming import Naming
 from sampan.networks.start import Start
 from sampan.state.database import Database
 
@@ -62,11 +61,11 @@ class Networks:
         self._settings = settings
         self._clock = clock
         self._ids = ids
-        self._host_resolv_conf = host_resolv_conf
         self._host = Host(settings, run_dir)
         self._ledger = Ledger()
-        self._names = NameServer(upstream_port=upstream_port)
-        self._resolvers: dict[str, Resolver] = {}
+        self._names = Naming(
+            self._ledger, settings, self._host, host_files=host_resolv_conf, upstream_port=upstream_port
+        )
         self._leaving: set[str] = set()
         self._sweeping: asyncio.Task[None] | None = None
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -196,9 +195,8 @@ class Networks:
         except BaseException:
             await self._take_back(container_id, sockets)
             raise
-        self._resolvers[container_id] = resolver
-        if sockets is not None:
-            await self._names.open(container_id, sockets, self._knowledge(container_id))
+        self._names.settle(container_id, resolver)
+        await self._names.open(container_id, sockets)
         return self._attachment(container_id)
 
     async def _build(
@@ -207,7 +205,7 @@ class Networks:
         """Build while the row is being written: the next start removes what is built and has no row."""
         if self._in_host_mode(container_id):
             return None
-        names = any(network.has_names for network in self._ledger.networks_of(container_id))
+        names = self._names.wanted(container_id)
         return await asyncio.wrap_future(
             self._host.attach(container_id, self._plugs(endpoints), published, names=names)
         )
@@ -255,7 +253,6 @@ class Networks:
         self._ledger.unpublish(container_id)
         for endpoint in self._ledger.endpoints_of(container_id):
             self._ledger.remove_endpoint(endpoint)
-        self._resolvers.pop(container_id, None)
 
     async def detach(self, container_id: str) -> None:
         """Take everything back that `attach` and `connect` gave. One that has nothing is no error."""
@@ -321,8 +318,7 @@ class Networks:
             self._ledger.remove_endpoint(endpoint)
             await self._database.write(lambda connection: store.remove_endpoint(connection, endpoint.id))
             raise
-        if sockets is not None:
-            await self._names.open(container_id, sockets, self._knowledge(container_id))
+        await self._names.open(container_id, sockets)
         if leading is endpoint and before is not None:
             await self._move_ports(container_id, leading)
         elif leading is endpoint and wanted_ports:
@@ -385,39 +381,11 @@ class Networks:
             namespace=None if in_host_mode else self._host.namespace(container_id),
             endpoints=self._ledger.endpoints_of(container_id),
             published=self._ledger.published_by(container_id),
-            resolv_conf=self._resolv_conf(container_id, in_host_mode=in_host_mode),
+            resolv_conf=self._names.resolv_conf(container_id, in_host_mode=in_host_mode),
         )
 
     def _in_host_mode(self, container_id: str) -> bool:
         return any(network.driver == "host" for network in self._ledger.networks_of(container_id))
-
-    # --- names
-
-    def _resolver(self, container_id: str) -> Resolver:
-        daemon = Resolver(self._settings.dns, self._settings.dns_search, self._settings.dns_options)
-        return resolvconf.merge(self._resolvers.get(container_id, Resolver()), daemon)
-
-    def _resolv_conf(self, container_id: str, *, in_host_mode: bool) -> str:
-        text, own = resolvconf.host_text(self._host_resolv_conf), self._resolver(container_id)
-        if in_host_mode:
-            return resolvconf.for_host_mode(text, resolvconf.read(text), own)
-        embedded = any(network.has_names for network in self._ledger.networks_of(container_id))
-        return resolvconf.for_container(resolvconf.read(text), own, embedded=embedded)
-
-    def _knowledge(self, container_id: str) -> Knowledge:
-        ledger = self._ledger
-
-        def upstreams() -> tuple[str, ...]:
-            if plan.way_out(ledger.endpoints_of(container_id)) is None:
-                return ()  # only on internal networks: not even names leave them
-            text = resolvconf.host_text(self._host_resolv_conf[:1])
-            return resolvconf.upstreams(resolvconf.read(text), self._resolver(container_id))
-
-        return Knowledge(
-            lookup=lambda name: ledger.directory.addresses(name, ledger.networks_of(container_id)),
-            reverse=lambda address: ledger.directory.name(address, ledger.networks_of(container_id)),
-            upstreams=upstreams,
-        )
 
     # --- the daemon's own start and end
 
@@ -428,18 +396,7 @@ class Networks:
         """
         start = Start(self._database, self._settings, self._host, self._ledger, clock=self._clock, ids=self._ids)
         await _whole(start.run(live))
-        self._resolvers = dict(resolvers or {})
-        for container_id in self._ledger.containers():
-            if any(network.has_names for network in self._ledger.networks_of(container_id)):
-                await self._reopen_names(container_id)
-
-    async def _reopen_names(self, container_id: str) -> None:
-        try:
-            sockets = await asyncio.to_thread(self._host.open_names, container_id)
-        except errors.SampanError as error:  # one container's trouble must not keep the daemon from starting
-            log.error("container %s cannot resolve names: %s", container_id[:12], error)
-            return
-        await self._names.open(container_id, sockets, self._knowledge(container_id))
+        await self._names.reopen(resolvers or {})
 
     async def shutdown(self) -> None:
         """Close what this process holds. Containers keep their networks; only names are not answered meanwhile."""
