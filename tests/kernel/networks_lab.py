@@ -233,6 +233,24 @@ async def published_udp(lab: Lab) -> None:
     assert namespaces.run_in(lab.outside, ask) == b"QUESTION"
 
 
+async def udp_flow(lab: Lab) -> None:
+    """One client that never stops sending, from one port."""
+    networks = await lab.start()
+
+    def build() -> socket.socket:
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    with namespaces.run_in(lab.outside, build) as client:
+        client.sendto(b"to nobody", (HOST, 5353))
+        for _ in range(2):
+            box = await lab.container(networks, "bridge", PortWish(53, "udp", host_port=5353))
+            server = lab.listen(inside(box), 53, kind=socket.SOCK_DGRAM)
+            client.sendto(ip(box).encode(), (HOST, 5353))
+            assert server.recv(64) == ip(box).encode()
+            await networks.detach(box.container_id)
+            client.sendto(b"between", (HOST, 5353))
+
+
 async def localhost_only(lab: Lab) -> None:
     networks = await lab.start()
     box = await lab.container(networks, "bridge", PortWish(80, host_address="127.0.0.1", host_port=8080))
@@ -602,7 +620,18 @@ async def attach_forever(folder: Path) -> None:
 SCENARIOS: dict[str, Callable[[Lab], Awaitable[None]]] = {
     one.__name__: one
     for one in (
-        *(neighbours, world, published, published_udp, localhost_only, one_address, port_range, hairpin, no_icc),
+        *(
+            neighbours,
+            world,
+            published,
+            published_udp,
+            udp_flow,
+            localhost_only,
+            one_address,
+            port_range,
+            hairpin,
+            no_icc,
+        ),
         *(isolation, internal, conflicts, failure_undone, names, hot_plug, verbs, no_iptables, restart, killed),
     )
 }

@@ -17,6 +17,7 @@ SENTENCES = {
     "world": "the world sees containers under the host's address",
     "published": "a published port is reachable from everywhere and gone after detach",
     "published_udp": "a published UDP port answers from the address that was asked",
+    "udp_flow": "a UDP client that never pauses reaches each container that takes the port over",
     "localhost_only": "a port published on 127.0.0.1 is reachable from this host only",
     "one_address": "a port published on one address is closed on the others",
     "port_range": "a range of twenty thousand ports is one element",

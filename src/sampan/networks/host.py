@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Final
 
-from sampan.kernel import libc, links, namespaces, netlink, nfnetlink, nft
+from sampan.kernel import conntrack, libc, links, namespaces, netlink, nfnetlink, nft
 from sampan.networks import failures, resolvconf, ruleset
 from sampan.networks.drivers import bridge
 from sampan.networks.model import Endpoint, Network, Protocol, PublishedPort, Settings
@@ -58,6 +58,7 @@ class Host:
         self._namespaces = run_dir / "netns"
         self._kernel = netlink.Socket()
         self._nft = nft.Nft() if settings.iptables else None
+        self._flows = conntrack.Flows() if settings.iptables else None
         self._indexes: dict[str, int] = {}  # bridge name -> link number
         self._filtered = False  # the kernel passes bridged frames through the IP firewall
 
@@ -65,6 +66,8 @@ class Host:
         self._kernel.close()
         if self._nft is not None:
             self._nft.close()
+        if self._flows is not None:
+            self._flows.close()
 
     def namespace(self, container_id: str) -> Path:
         return self._namespaces / container_id
@@ -272,15 +275,23 @@ class Host:
     def publish(self, published: Sequence[PublishedPort]) -> None:
         if self._nft is not None and published:
             self._nft.run(ruleset.publish(published))
+            self._forget_flows(published)
 
     def move_ports(self, former: Sequence[PublishedPort], current: Sequence[PublishedPort]) -> None:
         """Take `former` back and publish `current` in one transaction."""
         if self._nft is not None and (former or current):
             self._nft.run(f"{ruleset.unpublish(former)}\n{ruleset.publish(current)}")
+            self._forget_flows([*former, *current])
 
     def unpublish(self, published: Sequence[PublishedPort]) -> None:
         if self._nft is not None and published:
             self._nft.run(ruleset.unpublish(published))
+            self._forget_flows(published)
+
+    def _forget_flows(self, published: Iterable[PublishedPort]) -> None:
+        udp = [entry for entry in published if entry.protocol == "udp"]
+        if udp and self._flows is not None:
+            self._flows.forget_udp({entry.host_port + step for entry in udp for step in range(entry.count)})
 
 
 def _open_names() -> NameSockets:
