@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -381,3 +382,68 @@ def test_the_unpacking_driver_keeps_no_tar_of_a_pulled_layer(tmp_path: Path, deb
         assert len(host.content()) == 3  # manifest, configuration, compressed layer
     finally:
         clean(host)
+
+
+def test_an_empty_layer_is_a_layer(host: Host) -> None:
+    async def work() -> tuple[Path, ...]:
+        base = await host.images.import_(chunks(LOWER))
+        image = await host.images.commit(base.id, chunks(b""), name="boat")
+        return await host.images.lowers(image.id)
+
+    top, below = run(host, work())
+    assert (list(top.iterdir()), (below / "etc/boat").read_bytes()) == ([], b"sampan")
+
+
+PULL = """
+import asyncio, sys, time
+from pathlib import Path
+from sampan.blobs.service import Blobs
+from sampan.events.bus import Bus
+from sampan.images.drivers.overlay2 import Overlay2Driver
+from sampan.images.service import Images
+from sampan.state.database import Database
+
+folder = Path(sys.argv[1])
+database = Database.open(folder / "sampan.db")
+blobs = Blobs(folder / "content", database)
+blobs.files.prepare()
+images = Images(blobs, database, Overlay2Driver(folder / "layers"), Bus(time.time_ns))
+
+async def pull():
+    async for progress in images.pull(sys.argv[2]):
+        print(progress.status.partition(":")[0], flush=True)
+
+asyncio.run(pull())
+"""
+
+
+@pytest.mark.parametrize("status", ["Pulling from", "Pulling fs layer", "Extracting", "Pull complete", "Digest"])
+def test_a_pull_that_is_killed_leaves_an_image_whole_or_not_at_all(
+    tmp_path: Path, debian_registry: str, status: str
+) -> None:
+    source = f"oci:{layout(tmp_path / 'oci', [LOWER, UPPER])}:1"
+    skopeo("copy", "--dest-tls-verify=false", "--preserve-digests", source, f"docker://{debian_registry}/boat:1")
+    name = f"{debian_registry}/boat:1"
+    command = [sys.executable, "-c", PULL, tmp_path, name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(status):
+                process.kill()
+    host = make_host(tmp_path, "overlay2")
+    host.blobs.sweep()
+    host.images.restore()
+    present = host.images.list()
+    assert bool(present) or status != "Digest"
+    lowers = run(host, lowers_after_pull(host, name))
+    try:
+        assert [(path / "etc/boat").read_bytes() for path in lowers] == [b"junk", b"sampan"]
+        assert list(host.blobs.files.ingest.iterdir()) == []
+        assert not [entry for entry in (tmp_path / "layers").iterdir() if entry.name.startswith(".tmp")]
+    finally:
+        clean(host)
+
+
+async def lowers_after_pull(host: Host, name: str) -> tuple[Path, ...]:
+    await pull(host, name)
+    return await host.images.lowers(host.images.get(name).id)

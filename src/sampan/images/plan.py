@@ -39,11 +39,13 @@ class FetchLayer:
 
 @dataclass(frozen=True, slots=True)
 class OfferLayer:
-    """One layer of a push: ask for `first` (if known), send it if it is `on_disk`, else make the fallback form."""
+    """One layer of a push: the first of `candidates` that the registry has; else the first of them that is `on_disk`,
+    sent; else the fallback form, made from the tar.
+    """
 
     diff_id: Digest
-    first: oci.Descriptor | None
-    on_disk: bool
+    candidates: tuple[oci.Descriptor, ...]
+    on_disk: frozenset[str]
     fallback: Fallback
     reason: str
 
@@ -78,15 +80,14 @@ def offer(
     """
     fallback: Fallback = "plain" if own else "gzip"
     seen = {form.digest for form in forms}
-    if layer.digest in on_disk and (own or layer.digest != diff_id or layer.digest in seen):
-        return OfferLayer(diff_id, layer, True, fallback, "as the image's manifest names it")
-    if layer.digest != diff_id:
-        return OfferLayer(diff_id, layer, False, fallback, "the registry may have it as the manifest names it")
-    for form in forms:
-        if form.digest != diff_id:
-            reason = "a known compressed form" if form.digest in on_disk else "the registry may have this form"
-            return OfferLayer(diff_id, form, form.digest in on_disk, fallback, reason)
-    return OfferLayer(diff_id, None, False, fallback, "only its tar exists")
+    made_here = layer.digest == diff_id and layer.digest not in seen
+    here = frozenset(on_disk)
+    if layer.digest in here and (own or not made_here):
+        return OfferLayer(diff_id, (layer,), here, fallback, "as the image's manifest names it")
+    others = tuple(form for form in forms if form.digest not in (diff_id, layer.digest))
+    candidates = others if made_here else (layer, *others)
+    reason = "the registry may have a known form" if candidates else "only its tar exists"
+    return OfferLayer(diff_id, candidates, here, fallback, reason)
 
 
 def manifest(original: oci.Manifest, pushed: Sequence[oci.Descriptor], config: bytes) -> oci.Manifest | None:

@@ -66,6 +66,10 @@ class Pull:
         child = replace(self.reference, tag="", digest=Digest.parse(entry.digest))
         chosen = self.registry.manifest(child)
         manifest = documents.read(chosen.content, chosen.media_type)
+        if chosen.media_type != entry.media_type:
+            raise documents.RefusedImage(
+                "the manifest has another media type than its list says", why=f"{chosen.media_type}, {entry.media_type}"
+            )
         if not isinstance(manifest, oci.Manifest):
             raise documents.NotAnImage("the manifest list names another list", why=entry.digest)
         return Found(top, chosen, manifest)
@@ -178,6 +182,7 @@ class Pull:
             forms=tuple(forms),
             holds=tuple(dict.fromkeys(holds)),
             references=tuple(names),
+            complete=all(form.digest in holds for form in forms),
         )
 
     def _commit(self, new: store.NewImage) -> bool:

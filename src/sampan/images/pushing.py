@@ -88,14 +88,15 @@ class Push:
         return plan.offer(layer, diff_id, forms, on_disk, own=self.own)
 
     def _layer(self, offer: plan.OfferLayer) -> oci.Descriptor:
-        first = offer.first
-        if first is not None and self.registry.has_blob(self.reference.path, first.digest):
-            self._say("Layer already exists", offer.diff_id)
-            return first
-        if first is not None and offer.on_disk:
-            path, _ = self.layers.blobs.require(Digest(first.digest))
-            self._send(first, offer.diff_id, read_pieces(path))
-            return first
+        for candidate in offer.candidates:
+            if self.registry.has_blob(self.reference.path, candidate.digest):
+                self._say("Layer already exists", offer.diff_id)
+                return candidate
+        for candidate in offer.candidates:
+            if candidate.digest in offer.on_disk:
+                path, _ = self.layers.blobs.require(Digest(candidate.digest))
+                self._send(candidate, offer.diff_id, read_pieces(path))
+                return candidate
         path, size_bytes = self.layers.blobs.require(offer.diff_id)
         if offer.fallback == "plain":
             plain = oci.Descriptor(oci.OCI_LAYER, offer.diff_id, size_bytes)

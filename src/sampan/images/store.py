@@ -47,6 +47,7 @@ class NewImage:
     forms: tuple[Form, ...] = ()
     holds: tuple[Digest, ...] = ()
     references: tuple[str, ...] = ()
+    complete: bool = True  # every layer is here in the form that the manifest names
 
 
 def holder(image_id: str) -> str:
@@ -61,29 +62,27 @@ def holds(connection: sqlalchemy.Connection, image_id: str) -> list[Digest]:
 
 
 def add_image(connection: sqlalchemy.Connection, new: NewImage, now_ns: int) -> None:
-    """Layers, image, holds and references. An image that is there keeps its row and gains what is new."""
+    """Layers, image, holds and references. An image that is there gains what is new.
+
+    It takes over the manifest only if that is complete: the one it has may be the one whose blobs are here.
+    """
     for item in new.layers:
         add_layer(connection, item, now_ns)
     for form in new.forms:
         add_form(connection, form)
-    connection.execute(
-        insert(image)
-        .values(
-            id=new.id,
-            manifest_digest=new.manifest_digest,
-            manifest_media_type=new.manifest_media_type,
-            config=new.config.decode(),
-            size_bytes=sum(item.content_size_bytes for item in new.layers),
-            created_ns=now_ns,
-        )
-        .on_conflict_do_update(
-            index_elements=["id"],
-            set_={"manifest_digest": new.manifest_digest, "manifest_media_type": new.manifest_media_type},
-        )
+    named = {"manifest_digest": new.manifest_digest, "manifest_media_type": new.manifest_media_type}
+    row = insert(image).values(
+        id=new.id,
+        config=new.config.decode(),
+        size_bytes=sum(item.content_size_bytes for item in new.layers),
+        created_ns=now_ns,
+        **named,
     )
+    again = row.on_conflict_do_update(index_elements=["id"], set_=named)
+    connection.execute(again if new.complete else row.on_conflict_do_nothing())
     for position, item in enumerate(new.layers):
-        row = insert(image_layer).values(image_id=new.id, position=position, diff_id=item.diff_id)
-        connection.execute(row.on_conflict_do_nothing())
+        place = insert(image_layer).values(image_id=new.id, position=position, diff_id=item.diff_id)
+        connection.execute(place.on_conflict_do_nothing())
     blobs_store.hold(connection, holder(new.id), new.holds)
     for text in new.references:
         set_reference(connection, text, new.id, now_ns)

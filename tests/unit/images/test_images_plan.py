@@ -34,16 +34,15 @@ def test_a_layer_listed_twice_is_one_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "forms", "on_disk", "own", "first", "fallback"),
+    ("layer", "forms", "on_disk", "own", "candidates"),
     [
-        (GZIP, [GZIP], {GZIP.digest}, False, (GZIP, True), "gzip"),
-        (GZIP, [GZIP], {GZIP.digest}, True, (GZIP, True), "plain"),
-        (GZIP, [GZIP, OTHER], {OTHER.digest}, False, (GZIP, False), "gzip"),
-        (PLAIN, [], {TAR}, True, (PLAIN, True), "plain"),
-        (PLAIN, [], {TAR}, False, (None, False), "gzip"),
-        (PLAIN, [PLAIN], {TAR}, False, (PLAIN, True), "gzip"),
-        (PLAIN, [GZIP], {TAR}, False, (GZIP, False), "gzip"),
-        (PLAIN, [GZIP], {TAR, GZIP.digest}, False, (GZIP, True), "gzip"),
+        (GZIP, [GZIP], {GZIP.digest}, False, (GZIP,)),
+        (GZIP, [GZIP], {GZIP.digest}, True, (GZIP,)),
+        (GZIP, [GZIP, OTHER], {OTHER.digest}, False, (GZIP, OTHER)),
+        (PLAIN, [], {TAR}, True, (PLAIN,)),
+        (PLAIN, [], {TAR}, False, ()),
+        (PLAIN, [PLAIN], {TAR}, False, (PLAIN,)),
+        (PLAIN, [GZIP], {TAR}, False, (GZIP,)),
     ],
 )
 def test_a_layer_goes_as_it_came_or_plain_to_our_own_registry_or_compressed(
@@ -51,12 +50,11 @@ def test_a_layer_goes_as_it_came_or_plain_to_our_own_registry_or_compressed(
     forms: list[oci.Descriptor],
     on_disk: set[str],
     own: bool,
-    first: tuple[oci.Descriptor | None, bool],
-    fallback: str,
+    candidates: tuple[oci.Descriptor, ...],
 ) -> None:
     offer = plan.offer(layer, TAR, forms, on_disk, own=own)
-    assert (offer.first, offer.on_disk) == first
-    assert offer.fallback == fallback
+    assert (offer.candidates, offer.on_disk) == (candidates, on_disk)
+    assert offer.fallback == ("plain" if own else "gzip")
 
 
 def test_a_manifest_stays_if_its_layers_went_as_it_names_them() -> None:
@@ -77,5 +75,5 @@ def test_plans_can_be_shown() -> None:
     actions = [plan.fetch(GZIP, TAR, plan.LayerFacts(False, False, False)), plan.offer(GZIP, TAR, [], [], own=True)]
     assert plan.describe(actions) == [
         f"download {TAR.short}: this host has nothing of it",
-        f"offer {TAR.short}: the registry may have it as the manifest names it",
+        f"offer {TAR.short}: the registry may have a known form",
     ]

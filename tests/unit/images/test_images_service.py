@@ -310,6 +310,33 @@ def test_a_pulled_image_is_pushed_with_the_same_manifest(host: Any, registry: An
     assert lines[-1].aux == {"Tag": "v2", "Digest": digest, "Size": len(registry.manifests[digest][0])}
 
 
+def test_a_manifest_of_other_layer_forms_does_not_displace_the_one_whose_blobs_are_here(
+    host: Any, registry: Any, other_registry: Any
+) -> None:
+    first = registry.add_image(*LAYERS, tag="gzip")
+    second = registry.add_image(*LAYERS, tag="plain", compressed=False)
+
+    async def work() -> None:
+        await pull(host, f"{registry.host}/app:gzip")
+        await pull(host, f"{registry.host}/app:plain")
+        await host.images.tag(f"{registry.host}/app:plain", f"{other_registry.host}/app")
+        await push(host, f"{other_registry.host}/app")
+
+    run(host, work())
+    image = host.images.get(f"{registry.host}/app:plain")
+    assert {first, second} <= {text.partition("@")[2] for text in image.references}
+    assert other_registry.manifests["latest"] == registry.manifests[image.manifest_digest]
+
+
+def test_an_index_that_names_another_type_than_its_manifest_is_refused(host: Any, registry: Any) -> None:
+    digest = registry.add_image(*LAYERS)
+    entry = oci.Descriptor(oci.DOCKER_MANIFEST, digest, 1, platform=oci.Platform("amd64", "linux"))
+    index = oci.Index(schema_version=2, media_type=oci.OCI_INDEX, manifests=[entry])
+    registry.add_manifest(oci.encode(index), oci.OCI_INDEX, "many")
+    with pytest.raises(documents.RefusedImage, match="another media type"):
+        run(host, pull(host, f"{registry.host}/app:many"))
+
+
 def test_a_second_push_finds_every_layer(host: Any, registry: Any) -> None:
     async def twice() -> list[model.Progress]:
         await host.images.import_(chunks(*LAYERS), name=f"{registry.host}/app")
