@@ -294,6 +294,13 @@ async def port_range(lab: Lab) -> None:
     lab.listen(inside(box), 29999)
     assert [(entry.host_port, entry.count) for entry in box.published] == [(10000, 20000)]
     assert lab.map_size("pub_range") == 1
+    lab.listen(None, 30007)
+    try:
+        await lab.container(networks, "bridge", *(PortWish(port, host_port=port) for port in range(30000, 30100)))
+    except failures.PortTaken as error:
+        assert ":30007: bind: address already in use" in str(error)
+    else:
+        raise AssertionError("published a port that a program holds")
     assert lab.reaches(lab.outside, HOST, 10000)
     assert lab.reaches(lab.outside, HOST, 29999)
     assert lab.reaches(None, "127.0.0.1", 29999)

@@ -329,3 +329,8 @@ def held(protocol: Protocol, address: IPv4Address, port: int) -> str:
         except OSError as error:
             return (error.strerror or str(error)).lower()
     return ""
+
+
+def held_among(wanted: Iterable[tuple[Protocol, IPv4Address, int]]) -> dict[tuple[Protocol, IPv4Address, int], str]:
+    """`held` for many ports."""
+    return {port: held(*port) for port in wanted}

@@ -108,6 +108,16 @@ class PortTable:
         yield from range(EPHEMERAL.start, self._last + 1)
 
 
+def exact(wishes: Iterable[PortWish], default: IPv4Address) -> list[tuple[Protocol, IPv4Address, int]]:
+    """The host ports that wishes name exactly, as `Held` takes them."""
+    found = []
+    for wish in wishes:
+        address = _read_address(wish.host_address, default)
+        if address is not None and _is_exact(wish):
+            found.append((wish.protocol, address, wish.host_port))
+    return found
+
+
 def compact(choices: Iterable[Choice], endpoint: Endpoint) -> tuple[PublishedPort, ...]:
     """The entries for choices: a run of at least `RUN` consecutive ports that keep their numbers becomes one."""
     assert endpoint.address is not None, "ports are published on endpoints with an address"

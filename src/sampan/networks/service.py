@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from sampan.kernel import nft
 from sampan.networks import failures, plan, ports, resolvconf, store
-from sampan.networks.host import Host, NameSockets, Plug, held
+from sampan.networks.host import Host, NameSockets, Plug, held, held_among
 from sampan.networks.ledger import Ledger
 from sampan.networks.model import (
     DEFAULT_NAME,
@@ -40,6 +40,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 NO_RESOLVER: Final = Resolver()
+MANY_PORTS: Final = 64  # so many ports are tried in the event loop, 20 us each; more in a thread
 SWEEP_S: Final = 1.0  # seconds; an empty namespace is gone in some milliseconds, a thousand of them in one second
 
 
@@ -184,7 +185,7 @@ class Networks:
             for wish in wishes:
                 self._reserve(wish, container_id, name, hostname)
             endpoints = self._ledger.endpoints_of(container_id)
-            published = self._reserve_ports(container_id, wanted_ports)
+            published = await self._reserve_ports(container_id, wanted_ports)
             row = asyncio.ensure_future(
                 self._database.write(lambda connection: store.add_endpoints(connection, endpoints, published))
             )
@@ -234,12 +235,16 @@ class Networks:
         self._ledger.add_endpoint(endpoint)
         return endpoint
 
-    def _reserve_ports(self, container_id: str, wishes: Sequence[PortWish]) -> tuple[PublishedPort, ...]:
+    async def _reserve_ports(self, container_id: str, wishes: Sequence[PortWish]) -> tuple[PublishedPort, ...]:
         leading = plan.way_out(self._ledger.endpoints_of(container_id))
         if leading is None or not wishes:
             return ()  # no way in where there is no way out: internal networks publish nothing
         default = self._ledger.networks[leading.network_id].host_address
-        choices = self._ledger.ports.choose(wishes, leading, default=default, held=held)
+        probe: ports.Held = held
+        if len(wishes) > MANY_PORTS:
+            known = await asyncio.to_thread(held_among, ports.exact(wishes, default))
+            probe = lambda *port: known[port] if port in known else held(*port)  # noqa: E731
+        choices = self._ledger.ports.choose(wishes, leading, default=default, held=probe)
         published = ports.compact(choices, leading)
         self._ledger.publish(container_id, published)
         return published
@@ -355,7 +360,7 @@ class Networks:
             await self._rewrite_table()
 
     async def _publish_late(self, container_id: str, wishes: Sequence[PortWish]) -> None:
-        published = self._reserve_ports(container_id, wishes)
+        published = await self._reserve_ports(container_id, wishes)
         await self._database.write(lambda connection: store.add_ports(connection, published))
         await asyncio.to_thread(self._host.publish, published)
 
