@@ -159,10 +159,7 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 async def _serve(folder: Path, port: int) -> None:
-    from aiohttp import web
-
-    from sampan.api.registry.application import application
-    from sampan.api.registry.server import Site
+    from sampan.api.registry.server import Site, make_runner
     from sampan.blobs.service import Blobs
     from sampan.registry.service import Registry
     from sampan.state.database import Database
@@ -172,7 +169,7 @@ async def _serve(folder: Path, port: int) -> None:
     blobs.files.prepare()
     registry = Registry(blobs, database)
     registry.start()
-    runner = web.AppRunner(application(registry))
+    runner = make_runner(registry)
     await runner.setup()
     await Site(runner, socket.create_server(("127.0.0.1", port))).start()
     await asyncio.Event().wait()

@@ -14,10 +14,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from sampan.api.registry.application import application
-from sampan.api.registry.server import Site
+from sampan.api.registry.server import Site, make_runner
 from sampan.blobs.service import Blobs
 from sampan.formats import oci
 from sampan.formats.digest import Digest
@@ -47,7 +45,7 @@ def served(tmp_path):
     listening = socket.create_server(("127.0.0.1", 0))
 
     async def start():
-        runner = web.AppRunner(application(registry))
+        runner = make_runner(registry)
         await runner.setup()
         await Site(runner, listening).start()
         return runner

@@ -167,7 +167,7 @@ class Registry:
         check_repository(name)
         check_tag(tag)
         self._require_deletion()
-        if not await self._database.write(lambda tx: store.delete_tag(tx, name, tag)):
+        if not await self._work.write(lambda tx: store.delete_tag(tx, name, tag)):
             raise ManifestUnknown(f"{name} has no tag {tag}")
         self._work.changed("untag", f"{name}:{tag}")
 
@@ -183,7 +183,7 @@ class Registry:
             self._hide_unnamed(tx, store.unnamed(tx, older_than_ns=self._work.grace_began_ns(), name=name, among=named))
             return named
 
-        candidates = await self._database.write(verb)
+        candidates = await self._work.write(verb)
         self._work.changed("delete", f"{name}@{digest}")
         await self._work.run(self._blobs.collect, candidates)
 
@@ -191,7 +191,7 @@ class Registry:
         """Stop showing a blob, whoever else has it. Raises `RepositoryBlobUnknown`, `DeletionDisabled`."""
         check_repository(name)
         self._require_deletion()
-        if not await self._database.write(lambda tx: store.hide_blob(tx, name, digest)):
+        if not await self._work.write(lambda tx: store.hide_blob(tx, name, digest)):
             raise blob_unknown(name, digest)
         await self._work.run(self._blobs.collect, [digest])
 
@@ -203,7 +203,7 @@ class Registry:
             hidden = self._hide_unnamed(tx, store.unnamed(tx, older_than_ns=self._work.grace_began_ns()))
             return hidden, store.drop_empty_repositories(tx)
 
-        hidden, repositories = await self._database.write(verb)
+        hidden, repositories = await self._work.write(verb)
         freed = await self._work.run(self._blobs.collect, hidden)
         freed += await self._work.run(self._blobs.collect)
         return Collected(uploads, len(hidden), repositories, freed)

@@ -58,7 +58,7 @@ class Uploads:
         upload_id = self._new_id()
         now_ns = self._work.now_ns()
         await self._work.run(self._files.create, upload_id, algorithm)
-        await self._work.database.write(lambda tx: store.add_upload(tx, upload_id, name, algorithm, now_ns))
+        await self._work.write(lambda tx: store.add_upload(tx, upload_id, name, algorithm, now_ns))
         return UploadStatus(upload_id, name, 0)
 
     def status(self, name: str, upload_id: str) -> UploadStatus:
@@ -129,7 +129,7 @@ class Uploads:
             store.show_blob(tx, name, digest, now_ns)
             return True
 
-        mounted = await self._work.database.write(verb)
+        mounted = await self._work.write(verb)
         if mounted:
             self._work.see(name, digest)
         return mounted
@@ -190,7 +190,7 @@ class Uploads:
         for upload_id in upload_ids:
             self._files.forget(upload_id)
         if upload_ids:
-            await self._work.database.write(lambda tx: store.delete_uploads(tx, upload_ids))
+            await self._work.write(lambda tx: store.delete_uploads(tx, upload_ids))
 
 
 def blob_unknown(name: str, digest: Digest) -> RepositoryBlobUnknown:

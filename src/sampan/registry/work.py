@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
+
+import sqlalchemy
 
 from sampan.blobs import service
 from sampan.events.bus import Bus
@@ -41,16 +44,13 @@ class Workshop:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call what blocks in a thread. Raises `StorageFull` where the disk has no room."""
         loop = asyncio.get_running_loop()
-        try:
+        with _full_disk_told():
             return await loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                raise StorageFull(
-                    "the registry has no room for the content",
-                    why=str(error),
-                    remedy="delete manifests nobody needs, or give the registry's folder a larger disk",
-                ) from error
-            raise
+
+    async def write(self, verb: Callable[[sqlalchemy.Connection], T]) -> T:
+        """`Database.write`. Raises `StorageFull` where the disk has no room."""
+        with _full_disk_told():
+            return await self.database.write(verb)
 
     def changed(self, action: str, actor: str, **attributes: str) -> None:
         """Tell everybody, and let `index.json` follow."""
@@ -78,3 +78,19 @@ class Workshop:
         """Write what waits to be written and end the threads."""
         await self.snapshot.close()
         self._pool.shutdown()
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlalchemy.exc.OperationalError) as error:
+        # SQLite says it in words only. Source: sqlite3ErrStr, SQLITE_FULL
+        full = error.errno in NO_ROOM if isinstance(error, OSError) else "disk is full" in str(error.orig)
+        if not full:
+            raise
+        raise StorageFull(
+            "the registry has no room for the content",
+            why=str(error),
+            remedy="delete manifests nobody needs, or give the registry's folder a larger disk",
+        ) from error

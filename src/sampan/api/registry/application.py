@@ -1,6 +1,6 @@
-"""The web application: from a request to its handler, from a failure to its answer.
+"""The face itself: from a request to its handler, from a failure to its answer.
 
-One catch-all route and a table: repository names have slashes, which a router of patterns handles slowly and wrongly.
+A table instead of the web framework's router: repository names have slashes, which patterns handle slowly and wrongly.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sampan.registry.service import Registry
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Context], Awaitable[web.StreamResponse]]
+WebHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
@@ -51,20 +52,22 @@ HANDLERS: Mapping[Endpoint, Mapping[str, Handler]] = {
 }
 
 
-def everybody(_request: web.Request, _repository: str, _action: Action) -> bool:
+def everybody(_request: web.BaseRequest, _repository: str, _action: Action) -> bool:
     """The rights of a registry without accounts."""
     return True
 
 
-def application(registry: Registry, *, secret: str = "", authorize: Authorize = everybody) -> web.Application:
-    """The registry's face.
+def handler(registry: Registry, *, secret: str = "", authorize: Authorize = everybody) -> WebHandler:
+    """The registry's face, as one function.
 
     `secret` is what this daemon's engine shows in `Sampan-Engine` to mount from the whole store; if it is empty nobody
     can. `authorize` is asked before every action.
     """
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
         try:
+            if hdrs.EXPECT in request.headers:
+                _go_on(request)
             return await _dispatch(registry, request, secret, authorize)
         except ConnectionError:
             raise  # the client is gone: there is nobody to answer
@@ -76,12 +79,12 @@ def application(registry: Registry, *, secret: str = "", authorize: Authorize = 
             log.exception("%s %s failed", request.method, request.path)
             return _finished(errors.response(error), error)
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handle)
-    return application
+    return handle
 
 
-async def _dispatch(registry: Registry, request: web.Request, secret: str, authorize: Authorize) -> web.StreamResponse:
+async def _dispatch(
+    registry: Registry, request: web.BaseRequest, secret: str, authorize: Authorize
+) -> web.StreamResponse:
     target = routes.parse(request.raw_path.partition("?")[0])
     if target is None:
         raise errors.EndpointUnknown(f"no such endpoint: {request.path[:200]}", remedy="registry paths begin with /v2/")
@@ -93,6 +96,12 @@ async def _dispatch(registry: Registry, request: web.Request, secret: str, autho
     if not response.prepared:
         response.headers.update(VERSION)
     return response
+
+
+def _go_on(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send its body. Source: RFC 9110, section 10.1.1."""
+    if request.headers[hdrs.EXPECT].lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _finished(response: web.Response, error: Exception) -> web.Response:

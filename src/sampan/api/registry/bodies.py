@@ -21,7 +21,7 @@ SILENCE_S = 120.0  # a client that sends nothing for so long is gone; its upload
 SMALL_BYTES = 64 << 10  # below this one write with the head is cheaper than sendfile
 
 
-async def piece(request: web.Request) -> bytes:
+async def piece(request: web.BaseRequest) -> bytes:
     """What has arrived of the body; empty at its end. Raises `ConnectionResetError`, `BadParameter`, `BodyTooSlow`."""
     try:
         async with asyncio.timeout(SILENCE_S):
@@ -34,7 +34,7 @@ async def piece(request: web.Request) -> bytes:
         raise BadParameter("the body cannot be read", why=str(error)) from error
 
 
-async def receive(request: web.Request, incoming: Incoming) -> int:
+async def receive(request: web.BaseRequest, incoming: Incoming) -> int:
     """Append the body to an upload; returns its length. What arrived before a failure is kept."""
     pieces: list[bytes] = []
     gathered = total = 0
@@ -94,6 +94,6 @@ def file(
         return web.Response(body=opened.read(length), status=status, headers=headers)
 
 
-def length(request: web.Request) -> int | None:
+def length(request: web.BaseRequest) -> int | None:
     """The Content-Length, None for a chunked body."""
     return None if hdrs.TRANSFER_ENCODING in request.headers else (request.content_length or 0)

@@ -14,7 +14,7 @@ from sampan.api.registry.routes import Target
 from sampan.registry.service import Registry
 
 Action = Literal["pull", "push", "delete", "list"]
-Authorize = Callable[[web.Request, str, Action], bool]
+Authorize = Callable[[web.BaseRequest, str, Action], bool]
 
 ENGINE_HEADER = "Sampan-Engine"
 
@@ -28,7 +28,7 @@ class Context:
     """One request: the registry, and what the path names."""
 
     registry: Registry
-    request: web.Request
+    request: web.BaseRequest
     target: Target
     secret: str
     authorize: Authorize

@@ -81,7 +81,7 @@ def _check_accept(context: Context, stored: Stored) -> None:
     )
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.BaseRequest) -> bytes:
     limit = oci.LARGEST_MANIFEST_BYTES
     too_large = ManifestTooLarge("the manifest is too large", why=f"the limit is {limit} bytes")
     if (request.content_length or 0) > limit:

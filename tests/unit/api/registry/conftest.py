@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from sampan.api.registry.application import application
 from sampan.api.registry.context import Action
-from sampan.api.registry.server import Site
+from sampan.api.registry.server import Site, make_runner
 from sampan.blobs.service import Blobs
 from sampan.events.bus import Bus, Event
 from sampan.formats import oci
@@ -86,10 +84,9 @@ class Harbour:
         self.registry = Registry(self.blobs, self.database, events=self.bus, now_ns=now, **self.options)
         self.rebuilt = self.registry.start()
         self.swept = self.blobs.sweep()
-        app = application(
+        self._runner = make_runner(
             self.registry, secret=SECRET, authorize=lambda _, name, action: (name, action) not in self.denied
         )
-        self._runner = web.AppRunner(app)
         await self._runner.setup()
         listening = socket.create_server(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]

@@ -188,6 +188,16 @@ def test_a_client_that_goes_away_leaves_an_upload_that_can_go_on(harbour):
     assert harbour.ask("PUT", f"{location}?digest={Digest.of(BLOB)}").status == 201
 
 
+def test_a_client_that_waits_for_it_is_told_to_send(harbour):
+    location = begin(harbour)
+    head = f"PUT {location}?digest={Digest.of(BLOB)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BLOB)}\r\n"
+    with socket.create_connection(("127.0.0.1", harbour.port), timeout=20) as connection:
+        connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BLOB)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 201 ")
+
+
 def test_two_requests_may_not_send_to_one_upload_at_once(harbour):
     location = begin(harbour)
     first = http.client.HTTPConnection("127.0.0.1", harbour.port, timeout=30)
