@@ -1,0 +1,213 @@
+"""`attach`, `exec`, `logs`, `start`: commands that hold a container's streams."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sampan.api.engine import detach
+from sampan.cli import failures, specs
+from sampan.cli.common import daemon, each
+from sampan.cli.running import SETTINGS, exit_code
+from sampan.formats import stdcopy
+
+if TYPE_CHECKING:
+    from sampan.cli.client import Client, Query
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
+@click.option("--no-stdin", is_flag=True, help="Do not attach stdin")
+@click.option("--sig-proxy", type=bool, default=True, help="Pass signals on to the process")
+@click.argument("container")
+def attach(container: str, *, detach_keys: str, no_stdin: bool, sig_proxy: bool) -> int:
+    """Attach this terminal's streams to a running container."""
+    client = daemon()
+    shown = client.get(f"/containers/{container}/json")
+    if not shown["State"]["Running"]:
+        raise failures.CliError("You cannot attach to a stopped container, start it first")
+    if shown["State"]["Paused"]:
+        raise failures.CliError("You cannot attach to a paused container, unpause it first")
+    return _hold(client, shown, stdin=not no_stdin, keys=detach_keys, sig_proxy=sig_proxy)
+
+
+def _hold(client: Client, shown: Any, *, stdin: bool, keys: str, sig_proxy: bool, start: bool = False) -> int:
+    """Attach, start if asked, copy until the end. Returns the container's exit code."""
+    from sampan.cli import terminal
+
+    id_, config = shown["Id"], shown["Config"]
+    is_terminal, stdin = config["Tty"], stdin and config["OpenStdin"]
+    if not terminal.check_tty(wants_input=stdin, wants_terminal=is_terminal):
+        raise failures.BadUsage("the input device is not a TTY")
+    query = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True, "detachKeys": keys}
+    stream = client.upgrade(f"/containers/{id_}/attach", query=query)
+    removed = shown["HostConfig"]["AutoRemove"]
+    condition = "removed" if removed else "next-exit" if start else "not-running"
+    ending = client.open("POST", f"/containers/{id_}/wait", query={"condition": condition})
+    with ExitStack() as stack:
+        stack.callback(stream.close)
+        stack.enter_context(ending)
+        kill = f"/containers/{id_}/kill"
+        stack.enter_context(
+            terminal.proxied(lambda name: client.post(kill, {"signal": name}), wanted=sig_proxy and not is_terminal)
+        )
+        if start:
+            client.post(f"/containers/{id_}/start")
+        stack.enter_context(terminal.raw(wanted=is_terminal and stdin))
+        if is_terminal:
+            stack.enter_context(terminal.resizing(client, f"/containers/{id_}/resize"))
+        try:
+            terminal.copy(stream, stdin=stdin, keys=detach.parse(keys) if is_terminal else b"")
+        except terminal.Detached:
+            return 0
+        return exit_code(ending)
+
+
+@click.command(context_settings=SETTINGS | {"allow_interspersed_args": True})
+@click.option("--attach", "-a", is_flag=True, help="Attach stdout and stderr, and pass signals on")
+@click.option("--interactive", "-i", is_flag=True, help="Attach the container's stdin")
+@click.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
+@click.argument("containers", nargs=-1, required=True)
+def start(containers: tuple[str, ...], *, attach: bool, interactive: bool, detach_keys: str) -> int:
+    """Start one or more stopped containers."""
+    client = daemon()
+    if not (attach or interactive):
+        return each(containers, lambda name: client.post(f"/containers/{name}/start"))
+    if len(containers) > 1:
+        raise failures.BadUsage("you cannot start and attach multiple containers at once")
+    shown = client.get(f"/containers/{containers[0]}/json")
+    return _hold(
+        client, shown, stdin=interactive, keys=detach_keys, sig_proxy=True, start=not shown["State"]["Running"]
+    )
+
+
+# --- exec ------------------------------------------------------------------------------------------------------------
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--detach", "-d", is_flag=True, help="Run in the background")
+@click.option("--detach-keys", default="", help="Keys that leave the command without stopping it")
+@click.option("--env", "-e", multiple=True, help="Environment variables")
+@click.option("--env-file", multiple=True, help="Read environment variables from a file")
+@click.option("--interactive", "-i", is_flag=True, help="Keep stdin open")
+@click.option("--privileged", is_flag=True, help="Give extended privileges")
+@click.option("--tty", "-t", is_flag=True, help="Allocate a terminal")
+@click.option("--user", "-u", default="", help="User name or id")
+@click.option("--workdir", "-w", default="", help="Working directory inside")
+@click.argument("container")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
+    """Execute a command in a running container."""
+    from sampan.cli import terminal
+
+    client = daemon()
+    files = [(name, Path(name).read_text()) for name in options["env_file"]]
+    background = options["detach"]
+    stdin = options["interactive"] and not background
+    if not terminal.check_tty(wants_input=stdin, wants_terminal=options["tty"]):
+        raise failures.BadUsage("the input device is not a TTY")
+    body = {
+        "Cmd": list(command),
+        "AttachStdin": stdin,
+        "AttachStdout": not background,
+        "AttachStderr": not background,
+        "Tty": options["tty"],
+        "Env": specs.read_environment(files, options["env"], os.environ),
+        "User": options["user"],
+        "WorkingDir": options["workdir"],
+        "Privileged": options["privileged"],
+        "DetachKeys": options["detach_keys"],
+    }
+    id_ = client.post(f"/containers/{container}/exec", body=body)["Id"]
+    asked: dict[str, Any] = {"Detach": background, "Tty": options["tty"]}
+    if background:
+        client.post(f"/exec/{id_}/start", body=asked)
+        return 0
+    rows, columns = terminal.size()
+    if options["tty"] and rows:
+        asked["ConsoleSize"] = [rows, columns]
+    try:
+        stream = client.upgrade(f"/exec/{id_}/start", body=asked)
+    except failures.DaemonError as error:
+        error.code = failures.start_code(error.message)
+        error.code = failures.GENERAL if error.code == failures.DAEMON else error.code
+        raise
+    with ExitStack() as stack:
+        stack.callback(stream.close)
+        stack.enter_context(terminal.raw(wanted=options["tty"] and stdin))
+        if options["tty"]:
+            stack.enter_context(terminal.resizing(client, f"/exec/{id_}/resize"))
+        keys = detach.parse(options["detach_keys"]) if options["tty"] else b""
+        try:
+            terminal.copy(stream, stdin=stdin, keys=keys)
+        except terminal.Detached:
+            return 0
+    return int(client.get(f"/exec/{id_}/json")["ExitCode"] or 0)
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+@click.command(context_settings=SETTINGS | {"allow_interspersed_args": True})
+@click.option("--details", is_flag=True, help="Show extra details")
+@click.option("--follow", "-f", is_flag=True, help="Follow the output")
+@click.option("--since", default="", help="Since a time, or for as long (2026-01-02T13:23:37Z, 42m)")
+@click.option("--tail", "-n", default="all", help="Lines from the end")
+@click.option("--timestamps", "-t", is_flag=True, help="Show timestamps")
+@click.option("--until", default="", help="Until a time, or as long ago")
+@click.argument("container")
+def logs(container: str, *, details: bool, follow: bool, since: str, tail: str, timestamps: bool, until: str) -> int:
+    """Fetch the logs of a container."""
+    from sampan.cli import terminal
+
+    client = daemon()
+    now_s = time.time()
+    query: Query = {
+        "stdout": True,
+        "stderr": True,
+        "since": timestamp(since, now_s),
+        "until": timestamp(until, now_s),
+        "timestamps": timestamps,
+        "follow": follow,
+        "tail": tail,
+        "details": details,
+    }
+    if follow:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with client.open("GET", f"/containers/{container}/logs", query=query) as response:
+        multiplexed = "multiplexed" in (response.headers.get("Content-Type") or "")
+        decoder = stdcopy.Decoder()
+        while data := response.read1(1 << 20):
+            if not multiplexed:
+                terminal.write(1, data)
+                continue
+            for number, payload in decoder.feed(data):
+                terminal.write(1 if number == stdcopy.STDOUT else 2, payload)
+    sys.stdout.flush()
+    return 0
+
+
+def timestamp(text: str, now_s: float) -> str:
+    """A moment as the API wants it: seconds, RFC 3339, or how long ago in Go's form. Pure."""
+    if not text or re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return text
+    if re.fullmatch(r"([0-9.]+(ns|us|ms|s|m|h))+", text):
+        from sampan.cli import units
+
+        return f"{now_s - units.parse_duration_ns(text) / 1e9:.9f}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise failures.BadUsage(f"invalid value for time: {text!r}") from error
+    if moment.tzinfo is None and "T" not in text:
+        moment = moment.replace(tzinfo=UTC)
+    return f"{moment.timestamp():.9f}"

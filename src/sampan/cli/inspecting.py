@@ -1,0 +1,83 @@
+"""`inspect`: whatever has the name, as JSON or through a template."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from sampan.cli import failures
+from sampan.cli.common import daemon
+from sampan.cli.template import Template
+
+SETTINGS = {"help_option_names": ["--help", "-h"]}
+CONTAINER = ("container", "/containers/{}/json")
+IMAGE = ("image", "/images/{}/json")
+NETWORK = ("network", "/networks/{}")
+VOLUME = ("volume", "/volumes/{}")
+KINDS = (CONTAINER, IMAGE, NETWORK, VOLUME)
+
+
+def show(names: Sequence[str], form: str, kinds: Sequence[tuple[str, str]], *, size: bool = False) -> int:
+    """Print what is found, tell what is not. 1 if anything is missing."""
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(_find(name, kinds, size=size))
+        except failures.DaemonError as error:
+            if error.status != 404:
+                raise
+            missing.append(error.message if len(kinds) == 1 else f"No such object: {name}")
+    if form in ("", "json"):
+        text = json.dumps(found, indent=4 if not form else None, ensure_ascii=False)
+        if form:
+            text = "\n".join(json.dumps(item, separators=(",", ":"), ensure_ascii=False) for item in found)
+        click.echo(text)
+    else:
+        template = Template(form.replace("\\t", "\t").replace("\\n", "\n"))
+        for item in found:
+            click.echo(template.render(item))
+    for text in missing:
+        sys.stderr.write(f"Error: {text}\n" if len(kinds) > 1 else f"Error response from daemon: {text}\n")
+    return failures.GENERAL if missing else 0
+
+
+def _find(name: str, kinds: Sequence[tuple[str, str]], *, size: bool) -> Any:
+    client = daemon()
+    for number, (kind, path) in enumerate(kinds):
+        try:
+            return client.get(path.format(name), {"size": size} if kind == "container" else None)
+        except failures.DaemonError as error:
+            # A name that is none of this kind's may be another kind's.
+            if number + 1 == len(kinds) or error.status not in (400, 404):
+                raise
+    raise failures.BadUsage("nothing to look for")
+
+
+def unless_missing(verb: Callable[[str], Any], *, force: bool) -> Callable[[str], Any]:
+    """With `force`, what does not exist is as good as removed."""
+
+    def careful(name: str) -> None:
+        try:
+            verb(name)
+        except failures.DaemonError as error:
+            if not (force and error.status == 404):
+                raise
+
+    return careful
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--format", "-f", "form", default="", help="json or a template")
+@click.option("--size", "-s", is_flag=True, help="Show file sizes of containers")
+@click.option("--type", "kind", default="", help="Only objects of this type")
+@click.argument("names", nargs=-1, required=True)
+def inspect(names: tuple[str, ...], *, form: str, size: bool, kind: str) -> int:
+    """Return low-level information on objects."""
+    kinds = [one for one in KINDS if kind in ("", one[0])]
+    if not kinds:
+        raise failures.BadUsage(f'unknown type: "{kind}": must be one of container, image, network, volume')
+    return show(names, form, kinds, size=size)
