@@ -20,6 +20,7 @@ from sampan.api.registry.context import Authorize
 from sampan.registry.service import Registry
 
 BACKLOG = 1024
+FIRST_HEAD_S = 60.0  # a client that connects and sends no request for so long is cut off
 LIMITS: dict[str, Any] = {
     "max_line_size": 8190,  # bytes of the request line and of one header
     "max_field_size": 8190,
@@ -32,11 +33,34 @@ LIMITS: dict[str, Any] = {
 
 def make_runner(registry: Registry, *, secret: str = "", authorize: Authorize = everybody) -> web.ServerRunner:
     """The registry's server; see `application.handler` for the arguments."""
-    return web.ServerRunner(web.Server(handler(registry, secret=secret, authorize=authorize)))
+    answer = handler(registry, secret=secret, authorize=authorize)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        if isinstance(connection, Connection):
+            connection.first_head_came()
+        return await answer(request)
+
+    return web.ServerRunner(web.Server(handle))
 
 
 class Connection(web.RequestHandler):
-    """One client's connection."""
+    """One client's connection. The web library times the pauses between requests, not the wait for the first."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected: its first request is due."""
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._due = asyncio.get_running_loop().call_later(FIRST_HEAD_S, transport.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone."""
+        self._due.cancel()
+        super().connection_lost(exc)
+
+    def first_head_came(self) -> None:
+        """A whole request head arrived."""
+        self._due.cancel()
 
     def handle_error(
         self,

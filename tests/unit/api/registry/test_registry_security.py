@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sampan.api.registry import server
 from sampan.blobs import service
 from sampan.blobs import uploads as upload_files
 from sampan.formats import oci
@@ -267,6 +268,30 @@ def test_abandoned_uploads_expire_and_idle_ones_hold_no_descriptor(harbour):
     assert harbour.run(harbour.registry.collect()).uploads == 50
     assert harbour.ask("GET", locations[0]).status == 404
     assert list(harbour.blobs.files.uploads.iterdir()) == []
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_client_that_never_finishes_its_first_head_is_cut_off(harbour, monkeypatch, sent):
+    monkeypatch.setattr(server, "FIRST_HEAD_S", 0.1)
+    with socket.create_connection(("127.0.0.1", harbour.port), timeout=20) as connection:
+        connection.sendall(sent)
+        try:
+            assert connection.recv(1) == b""
+        except ConnectionResetError:
+            pass  # cut off with a reset: as good
+
+
+def test_a_client_that_asked_in_time_may_take_its_time_afterwards(harbour, monkeypatch):
+    monkeypatch.setattr(server, "FIRST_HEAD_S", 0.1)
+    location = harbour.ask("POST", "/v2/app/blobs/uploads/").headers["location"]
+    pause = threading.Event()
+
+    def slowly():
+        for byte in (b"a", b"b", b"c"):
+            yield byte
+            pause.wait(0.1)
+
+    assert harbour.ask("PATCH", location, slowly()).headers["range"] == "0-2"
 
 
 # --- R25: races ---
