@@ -17,7 +17,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 
-Measure = Callable[[], float]  # one round; returns a rate, the higher the better
+Measure = Callable[[], float]  # one round; returns a rate, or a time or size: then the row says `lower_is_better`
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Row:
     what: str
     unit: str
     values: Mapping[str, tuple[float, ...]]
+    lower_is_better: bool = False
 
     def median(self, contender: str) -> float:
         """The middle of the rounds."""
@@ -40,14 +41,21 @@ class Row:
         """How many times the peer's median ours is."""
         return self.median(ours) / max(self.median(peer), 1e-12)
 
+    def best_but(self, ours: str) -> str:
+        """The contender with the best median besides ours; "" when we are alone."""
+        others = [name for name in self.values if name != ours]
+        return (min if self.lower_is_better else max)(others, key=self.median, default="")
 
-def in_turn(what: str, unit: str, contenders: Mapping[str, Measure], *, rounds: int = 3) -> Row:
+
+def in_turn(
+    what: str, unit: str, contenders: Mapping[str, Measure], *, rounds: int = 3, lower_is_better: bool = False
+) -> Row:
     """Measure every contender once a round."""
     values: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, measure in contenders.items():
             values[name].append(measure())
-    return Row(what, unit, {name: tuple(each) for name, each in values.items()})
+    return Row(what, unit, {name: tuple(each) for name, each in values.items()}, lower_is_better)
 
 
 def rate_of(action: Callable[[], float], *, seconds: float) -> float:
@@ -59,15 +67,16 @@ def rate_of(action: Callable[[], float], *, seconds: float) -> float:
     return amount / elapsed
 
 
-def report(name: str, rows: list[Row], *, ours: str, peer: str, notes: Mapping[str, str] | None = None) -> Path:
-    """Print the table and write `bench/results/NAME.json`."""
+def report(name: str, rows: list[Row], *, ours: str, peer: str = "", notes: Mapping[str, str] | None = None) -> Path:
+    """Print the table and write `bench/results/NAME.json`. Without `peer`, each row is compared with its best other."""
     width = max(len(row.what) for row in rows)
     for row in rows:
-        line = f"{row.what:<{width}}  {ours} {row.median(ours):>10.4g}  "
-        if peer in row.values:
-            line += f"{peer} {row.median(peer):>10.4g} {row.unit}  ratio {row.ratio(ours, peer):.2f}"
+        line = f"{row.what:<{width}}  " + "  ".join(f"{each} {row.median(each):>10.4g}" for each in row.values)
+        rival = peer or row.best_but(ours)
+        if rival in row.values:
+            line += f" {row.unit}  ratio {row.ratio(ours, rival):.2f}"
         else:
-            line += row.unit
+            line += f" {row.unit}"
         print(f"{line}  (spread {max(row.spread(each) for each in row.values):.2f})")
     document = {
         "name": name,
@@ -80,7 +89,8 @@ def report(name: str, rows: list[Row], *, ours: str, peer: str, notes: Mapping[s
                 "unit": row.unit,
                 "rounds": row.values,
                 "medians": {each: row.median(each) for each in row.values},
-                "ratio": row.ratio(ours, peer) if peer in row.values else None,
+                "peer": (rival := peer or row.best_but(ours)),
+                "ratio": row.ratio(ours, rival) if rival in row.values else None,
             }
             for row in rows
         ],
