@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from aiohttp import web
 
-from sampan.api.registry import application
+from sampan.api.registry import server
 from sampan.blobs.service import Blobs
 from sampan.events.bus import Bus
 from sampan.formats import oci
@@ -134,10 +133,10 @@ async def own_registry(host: Host, listening: socket.socket) -> AsyncIterator[No
     """Our registry over the same content store, as the daemon runs it."""
     registry = Registry(host.blobs, host.database)
     registry.start()
-    runner = web.AppRunner(application.application(registry, secret=SECRET))
+    runner = server.make_runner(registry, secret=SECRET)
     await runner.setup()
-    await web.SockSite(runner, listening).start()
     try:
+        await server.Site(runner, listening).start()
         yield
     finally:
         await runner.cleanup()

@@ -64,15 +64,20 @@ class Response:
         self._done = done
 
     def read(self, size_bytes: int) -> bytes:
-        """Up to `size_bytes`, fewer only at the end. Raises `Unreachable` if the connection breaks."""
+        """Up to `size_bytes`, fewer only at the end or where the connection broke: compare with the announced length.
+
+        Raises `Unreachable` if nothing at all can be read.
+        """
         try:
             return self._answer.read(size_bytes)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f'Get "{self.url}": the connection broke', error, why=str(error)) from error
 
     def read_all(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises `Invalid` if it is longer than the limit."""
+        """The whole body. Raises `Invalid` if it is longer than the limit, `Unreachable` if it is cut short."""
         content = self.read(limit_bytes + 1)
+        if len(content) <= limit_bytes and self._answer.length:
+            raise Unreachable(f'Get "{self.url}": the connection broke', EOFError(), why=f"after {len(content)} bytes")
         if len(content) > limit_bytes:
             raise errors.Invalid(f"{self.url} sent more than {limit_bytes} bytes")
         return content

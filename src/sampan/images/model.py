@@ -167,8 +167,8 @@ class DiskUsage:
     """Bytes of all layers once, and what each image adds that no other has."""
 
     layers_bytes: int
-    unique_bytes: Mapping[str, int]
-    shared_bytes: Mapping[str, int]
+    unique_bytes: Mapping[Digest, int]
+    shared_bytes: Mapping[Digest, int]
 
 
 def parse_config(document: Mapping[str, Any]) -> Config:

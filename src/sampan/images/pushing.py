@@ -15,13 +15,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sampan.formats import compression, oci
 from sampan.formats.digest import Digest
 from sampan.formats.reference import Reference
+from sampan.host.http import Unreachable
 from sampan.images import client, model, parallel, plan, store
 from sampan.images.claims import Claim
 from sampan.images.layers import Layers, read_pieces
+
+MOST_UPLOADS = 3  # attempts to send one layer
 
 
 @dataclass(slots=True)
@@ -95,7 +99,7 @@ class Push:
         for candidate in offer.candidates:
             if candidate.digest in offer.on_disk:
                 path, _ = self.layers.blobs.require(Digest(candidate.digest))
-                self._send(candidate, offer.diff_id, read_pieces(path))
+                self._send(candidate, offer.diff_id, path)
                 return candidate
         path, size_bytes = self.layers.blobs.require(offer.diff_id)
         if offer.fallback == "plain":
@@ -103,7 +107,7 @@ class Push:
             if self.registry.has_blob(self.reference.path, plain.digest):
                 self._say("Layer already exists", offer.diff_id)
             else:
-                self._send(plain, offer.diff_id, read_pieces(path))
+                self._send(plain, offer.diff_id, path)
             return plain
         return self._compressed(offer.diff_id, read_pieces(path))
 
@@ -118,19 +122,29 @@ class Push:
             if self.registry.has_blob(self.reference.path, made.digest):
                 self._say("Layer already exists", diff_id)
             else:
-                self._send(made, diff_id, read_pieces(writer.path))
+                self._send(made, diff_id, writer.path)
         return made
 
-    def _send(self, blob: oci.Descriptor, diff_id: Digest, pieces: Iterator[bytes]) -> None:
+    def _send(self, blob: oci.Descriptor, diff_id: Digest, path: Path) -> None:
+        """Mount the blob or upload the file; an upload that breaks is begun again."""
         source = "" if self.own else self._source()
-        mount = blob.digest if self.own or source else ""
-        url = self.registry.start_upload(self.reference.path, mount=mount, source=source)
-        if url is None:
-            self._say(f"Mounted from {source or 'this host'}", diff_id)
-            return
-        counted = self._counted(pieces, diff_id, blob.size)
-        self.registry.upload(self.reference.path, url, blob.digest, blob.size, counted)
-        self._say("Pushed", diff_id)
+        for attempt in range(1, MOST_UPLOADS + 1):
+            url = self.registry.start_upload(
+                self.reference.path, mount=blob.digest if self.own or source else "", source=source
+            )
+            if url is None:
+                self._say(f"Mounted from {source or 'this host'}", diff_id)
+                return
+            counted = self._counted(read_pieces(path), diff_id, blob.size)
+            try:
+                self.registry.upload(self.reference.path, url, blob.digest, blob.size, counted)
+            except Unreachable:
+                if attempt == MOST_UPLOADS:
+                    raise
+                self._say("Retrying", diff_id)
+            else:
+                self._say("Pushed", diff_id)
+                return
 
     def _source(self) -> str:
         """Another repository of the same registry that has this image, from which the registry may mount."""

@@ -30,8 +30,9 @@ from sampan.images.layers import PIECE_BYTES, Intake, Layers
 from sampan.images.parallel import Report
 from sampan.state.database import Database
 
-LAYER_THREADS = 4  # two cores saturate at three layers; the fourth hides one that waits for the network
-OPERATIONS = 16
+LAYER_THREADS = 6  # two cores saturate at three layers; the others hide those that wait for a slow network
+OPERATIONS = 16  # pulls and pushes at the same time; further ones wait
+WORKERS = 8  # for everything that needs no network: a slow registry must not keep a container from starting
 
 T = TypeVar("T")
 Removals = list[model.Removal]
@@ -64,6 +65,7 @@ class Images:
         self._now_ns = now_ns
         self._layer_threads = ThreadPoolExecutor(LAYER_THREADS, thread_name_prefix="layer")
         self._operations = ThreadPoolExecutor(OPERATIONS, thread_name_prefix="image")
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="image-work")
         self._flights = Flights(self._operations)
 
     def restore(self) -> int:
@@ -80,6 +82,7 @@ class Images:
         await self._flights.close()
         self._operations.shutdown()
         self._layer_threads.shutdown()
+        self._workers.shutdown()
         self._layers.close()
 
     # --- what there is ------------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ class Images:
         """Check a login. Raises `LoginNeeded`, `Unreachable`."""
         registry = client.RegistryClient(host, self._settings, credentials)
         try:
-            await self._in_thread(registry.ping)
+            await asyncio.get_running_loop().run_in_executor(self._operations, registry.ping)
         finally:
             registry.close()
 
@@ -155,6 +158,8 @@ class Images:
     ) -> AsyncIterator[model.Progress]:
         """Send an image to the registry its name names; with `all_tags` every tag of that repository."""
         asked = reference.parse(name)
+        if asked.digest is not None:
+            raise errors.Invalid("cannot push a digest reference", remedy="give the image a tag and push that")
         wanted = self._tags_of(asked) if all_tags else (asked.with_default_tag(),)
         found = [(each, self._tagged(each)) for each in wanted]
 
@@ -372,7 +377,7 @@ class Images:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run in a worker thread; a cancelled caller still waits for it, since it owns open files."""
-        future = asyncio.get_running_loop().run_in_executor(self._operations, work)
+        future = asyncio.get_running_loop().run_in_executor(self._workers, work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

@@ -35,6 +35,7 @@ class FakeRegistry:
     manifests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     break_after_bytes: list[int] = field(default_factory=list)  # one entry for each blob answer to cut
+    break_uploads: int = 0
     ranges: bool = True
     token: str = ""
     realm: str = ""
@@ -100,6 +101,10 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
         def refused(self) -> bool:
             length = int(self.headers.get("Content-Length") or 0)
             self.content = self.rfile.read(length)
+            if self.command == "PUT" and "/uploads/" in self.path and registry.break_uploads:
+                registry.break_uploads -= 1
+                self.close_connection = True
+                return True
             registry.requests.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
             if self.path.startswith("/token"):
                 self.answer(200, json.dumps({"token": registry.token}).encode())

@@ -337,6 +337,41 @@ def test_an_index_that_names_another_type_than_its_manifest_is_refused(host: Any
         run(host, pull(host, f"{registry.host}/app:many"))
 
 
+def test_a_broken_upload_is_begun_again(host: Any, registry: Any) -> None:
+    async def work() -> list[model.Progress]:
+        await host.images.import_(chunks(*LAYERS), name=f"{registry.host}/app")
+        registry.break_uploads = 2
+        return await push(host, f"{registry.host}/app")
+
+    assert [line.status for line in run(host, work())].count("Retrying") == 2
+    assert "latest" in registry.manifests
+
+
+def test_an_upload_that_always_breaks_is_given_up(host: Any, registry: Any) -> None:
+    async def work() -> None:
+        await host.images.import_(chunks(*LAYERS), name=f"{registry.host}/app")
+        registry.break_uploads = 100
+        await push(host, f"{registry.host}/app")
+
+    with pytest.raises(http.Unreachable):
+        run(host, work())
+    assert "latest" not in registry.manifests
+
+
+def test_a_digest_cannot_be_pushed(host: Any) -> None:
+    with pytest.raises(errors.Invalid, match="cannot push a digest reference"):
+        run(host, push(host, f"127.0.0.1:1/app@{Digest.of(b'')}"))
+
+
+def test_a_login_is_checked_by_the_registry(host: Any, registry: Any) -> None:
+    async def work() -> None:
+        await host.images.login(registry.host, model.Credentials("me", "secret"))
+
+    registry.token = "letmein"
+    run(host, work())
+    assert [path for path in registry.paths("GET") if path.startswith("/token")]
+
+
 def test_a_second_push_finds_every_layer(host: Any, registry: Any) -> None:
     async def twice() -> list[model.Progress]:
         await host.images.import_(chunks(*LAYERS), name=f"{registry.host}/app")
