@@ -6,6 +6,7 @@ One part that fails must not keep the others from being freed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 
@@ -16,6 +17,7 @@ from sampan.containers.room import Room
 from sampan.kernel import cgroups
 
 log = logging.getLogger(__name__)
+FORGET_LIMIT_S = 5.0  # an exec's end follows its container's; the keeper waits 0.2 s for pipes that others hold
 
 
 async def release(room: Room, container: Container) -> None:
@@ -33,6 +35,28 @@ async def release(room: Room, container: Container) -> None:
     for result in results:
         if isinstance(result, BaseException):
             log.error("cleaning up container %s: %s", container.short_id, result)
+
+
+async def forget(room: Room, container_id: str) -> None:
+    """Let the keeper drop an exit that is recorded: it starts no container whose former exit it still holds.
+
+    Execs in it may be ending at this moment, and the keeper keeps all until the last has. No keeper, nothing held.
+    """
+    try:
+        async with asyncio.timeout(FORGET_LIMIT_S):
+            while not await _forgotten(room, container_id):  # noqa: ASYNC110 - the keeper tells nobody of it
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        log.error("the keeper does not let go of container %s: an exec in it does not end", container_id[:12])
+
+
+async def _forgotten(room: Room, container_id: str) -> bool:
+    with contextlib.suppress(errors.NotFound, errors.Unavailable):
+        try:
+            await room.keeper.forget(container_id)
+        except errors.Conflict:
+            return False
+    return True
 
 
 def _forget_runtime(room: Room, container: Container) -> None:

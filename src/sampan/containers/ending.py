@@ -6,7 +6,6 @@ Teardown goes to its end and reports everything: one part that fails must not ke
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 
@@ -23,14 +22,19 @@ log = logging.getLogger(__name__)
 
 async def ended(room: Room, exit_: keeping.Exit) -> None:
     """The keeper says that a container's process has ended."""
+    await room.restored.wait()  # before that nobody knows which networks it has
     live = room.live_of(exit_.container)
     async with live.lock:
         try:
             container = room.get(exit_.container)
         except ContainerUnknown:
             log.warning("an unknown container %s ended", exit_.container[:12])
+            await cleaning.forget(room, exit_.container)
             return
-        if container.phase not in ALIVE or container.state.pid != exit_.pid:
+        if container.phase not in ALIVE:
+            await cleaning.forget(room, exit_.container)  # its start was undone
+            return
+        if container.state.pid != exit_.pid:
             return  # handled already: recovery and the event may both bring it
         await finish(room, live, container, code=exit_.exit_code, finished_ns=exit_.finished_ns)
 
@@ -51,8 +55,7 @@ async def finish(room: Room, live: Live, container: Container, *, code: int, fin
     room.publish(container, "die", exitCode=str(code), execDuration=str(seconds))
     live.has_exited(code)
     await cleaning.release(room, container)
-    with contextlib.suppress(errors.NotFound, errors.Conflict, errors.Unavailable):
-        await room.keeper.forget(container.id)
+    await cleaning.forget(room, container.id)
     if delay_s is not None:
         live.restart_delay_s = delay_s
         live.restart = room.spawn(start_later(room, live, container.id, delay_s))

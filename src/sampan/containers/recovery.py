@@ -40,6 +40,9 @@ class Fate(Enum):
     REST = "nothing to do"
 
 
+HOLDING = frozenset({Fate.KEEP, Fate.ADOPT, Fate.RECORD})  # what the keeper holds of these is what the row means
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One row and its fate. `ended` is how its process ended, when that is known."""
@@ -79,6 +82,14 @@ def _decide(row: Container, held: keeping.Held | None) -> Decision:
 
 async def restore(room: Room) -> None:
     """Carry the plan out, remove strays, then start what the policies want. Before the API listens."""
+    room.restored.clear()
+    try:
+        await _restore(room)
+    finally:
+        room.restored.set()
+
+
+async def _restore(room: Room) -> None:
     held = await _settled_processes(room)
     with room.database.read() as connection:
         rows = store.every(connection)
@@ -86,6 +97,8 @@ async def restore(room: Room) -> None:
     live = {d.container.id for d in decisions if d.fate in (Fate.KEEP, Fate.ADOPT)}
     resolvers = {row.id: _resolver(row) for row in rows if row.id in live}
     await room.networks.restore(live, resolvers)
+    meant = {d.container.id for d in decisions if d.fate in HOLDING}
+    await _let_go(room, [item for item in held.values() if item.container not in meant])
     for decision in decisions:
         if decision.fate is not Fate.REST:
             log.info("container %s: %s", decision.container.name, decision.fate.value)
@@ -93,7 +106,7 @@ async def restore(room: Room) -> None:
             await _carry_out(room, decision)
         except errors.SampanError as error:
             log.error("container %s cannot be restored: %s", decision.container.name, error)
-    await _remove_strays(room, {row.id for row in rows}, live, held)
+    await _remove_strays(room, {row.id for row in rows}, live)
     await _start_by_policy(room, decisions)
 
 
@@ -174,15 +187,18 @@ def _exit_record(room: Room, container: Container) -> tuple[int, int] | None:
     return None
 
 
-async def _remove_strays(room: Room, known: Set[str], live: Set[str], held: Mapping[str, keeping.Held]) -> None:
-    """What has no row: processes, control groups, mounts, directories, runtime records."""
-    for container_id, process in held.items():
-        if container_id not in known:
-            log.warning("removing a container without a row: %s", container_id[:12])
-            if process.state == "running":
-                await asyncio.to_thread(cgroups.remove, room.host.hierarchy, container_id)
-                await _until_gone(room, container_id)
-            await room.keeper.forget(container_id)
+async def _let_go(room: Room, strays: Iterable[keeping.Held]) -> None:
+    """What the keeper holds and no row means: an exit that was recorded already, a start that was being undone."""
+    for process in strays:
+        if process.state == "running":
+            log.warning("ending a process that no container has: %s", process.container[:12])
+            await asyncio.to_thread(cgroups.remove, room.host.hierarchy, process.container)
+            await _until_gone(room, process.container)
+        await cleaning.forget(room, process.container)
+
+
+async def _remove_strays(room: Room, known: Set[str], live: Set[str]) -> None:
+    """What has no row: control groups, mounts, directories, runtime records."""
     for name in cgroups.names(room.host.hierarchy) - live:
         await asyncio.to_thread(cgroups.remove, room.host.hierarchy, name)
     for program in {program.state: program for program in room.runtimes.values()}.values():

@@ -88,6 +88,7 @@ class Room:
     keeper_or_none: keeping.Keeper | None = None
     live: dict[str, Live] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    restored: asyncio.Event = field(default_factory=asyncio.Event)  # rows and host agree; exits wait for it
     stopping: bool = False
 
     @property
