@@ -13,7 +13,6 @@ from aiohttp import web
 from sampan import errors
 from sampan.api.engine import app as engine_api
 from sampan.api.http import listeners as doors
-from sampan.api.registry import application as registry_api
 from sampan.api.registry import server as registry_server
 from sampan.daemon.assembly import Harbour, connect_keeper
 
@@ -44,9 +43,7 @@ async def restore(harbour: Harbour) -> None:
 async def listeners(harbour: Harbour) -> AsyncIterator[None]:
     """The engine and the registry are served inside."""
     engine = web.AppRunner(engine_api.application(harbour.engine), access_log=None, handle_signals=False)
-    registry = web.AppRunner(
-        registry_api.application(harbour.registry, secret=harbour.secret), access_log=None, handle_signals=False
-    )
+    registry = registry_server.make_runner(harbour.registry, secret=harbour.secret)
     collector = asyncio.create_task(_collect(harbour))
     try:
         await registry.setup()
