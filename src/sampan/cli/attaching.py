@@ -47,7 +47,7 @@ def _hold(client: Client, shown: Any, *, stdin: bool, keys: str, sig_proxy: bool
     id_, config = shown["Id"], shown["Config"]
     is_terminal, stdin = config["Tty"], stdin and config["OpenStdin"]
     if not terminal.check_tty(wants_input=stdin, wants_terminal=is_terminal):
-        raise failures.BadUsage("the input device is not a TTY")
+        raise failures.NotATerminal
     query = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True, "detachKeys": keys}
     stream = client.upgrade(f"/containers/{id_}/attach", query=query)
     removed = shown["HostConfig"]["AutoRemove"]
@@ -114,7 +114,7 @@ def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
     background = options["detach"]
     stdin = options["interactive"] and not background
     if not terminal.check_tty(wants_input=stdin, wants_terminal=options["tty"]):
-        raise failures.BadUsage("the input device is not a TTY")
+        raise failures.NotATerminal
     body = {
         "Cmd": list(command),
         "AttachStdin": stdin,

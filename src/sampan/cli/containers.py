@@ -133,8 +133,11 @@ def rm(containers: tuple[str, ...], *, force: bool, link: bool, volumes: bool) -
         except failures.DaemonError as error:
             if not (force and error.status == 404):
                 raise
+            click.echo(str(error), err=True)  # told, but no failure
+        else:
+            click.echo(name)
 
-    return each(containers, remove)
+    return each(containers, remove, show=False)
 
 
 @click.command(context_settings=SETTINGS)
@@ -176,7 +179,7 @@ def rename(container: str, name: str) -> int:
 def top(container: str, ps_options: tuple[str, ...]) -> int:
     """Display the running processes of a container."""
     found = daemon().get(f"/containers/{container}/top", {"ps_args": " ".join(ps_options)})
-    click.echo(tables.table(found["Titles"], found["Processes"] or []), nl=False)
+    click.echo(tables.table(found["Titles"], found["Processes"] or [], narrowest=20), nl=False)
     return 0
 
 

@@ -220,9 +220,10 @@ def _endpoints(options: Options, networks: Sequence[tuple[str, dict[str, Any]]])
     if options["link"] and networks and networks[0][0] not in ("default", "bridge"):
         first["Links"] = list(options["link"])
     listed = list(networks) or [("default", {})]
-    if len(listed) == 1 and listed[0][0] == "host":
-        return {}
-    return {name: settings | (first if number == 0 else {}) for number, (name, settings) in enumerate(listed)}
+    found = {name: settings | (first if number == 0 else {}) for number, (name, settings) in enumerate(listed)}
+    only = listed[0][0]
+    is_own = only not in ("bridge", "host", "none") and not only.startswith("container:")
+    return found if is_own or len(listed) > 1 or found[only] else {}
 
 
 def _host(options: Options, around: Surroundings) -> dict[str, Any]:

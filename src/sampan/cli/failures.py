@@ -41,6 +41,13 @@ class BadUsage(CliError):
     """Options that cannot be meant."""
 
 
+class NotATerminal(BadUsage):
+    """`-it` with something else at the other end."""
+
+    def __init__(self) -> None:
+        super().__init__("the input device is not a TTY")
+
+
 def start_code(message: str) -> int:
     """The exit code of `run` when the container could not be started."""
     text = message.lower()

@@ -89,15 +89,8 @@ def pull(image: str, *, all_tags: bool, platform: str, quiet: bool, disable_cont
     if full != image and not quiet:
         click.echo("Using default tag: latest")
     running.pull(daemon(), image, platform, quiet=quiet, out=sys.stdout)
-    click.echo(_canonical(full))
+    click.echo(running.canonical(full))
     return 0
-
-
-def _canonical(name: str) -> str:
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return name
-    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
 @click.command(context_settings=SETTINGS)
@@ -117,7 +110,7 @@ def push(image: str, *, all_tags: bool, quiet: bool, disable_content_trust: bool
     )
     progress.draw(lines, sys.stdout, quiet=quiet)
     if quiet:
-        click.echo(_canonical(image))
+        click.echo(running.canonical(image))
     return 0
 
 

@@ -119,6 +119,15 @@ def daemon_after_host(words: Sequence[str]) -> list[str] | None:
     return None
 
 
+def command_of(words: Sequence[str]) -> list[str]:
+    """The command's name, with the group in front for `container run`. Pure."""
+    position = 0
+    while position < len(words) and words[position].startswith("-"):
+        position += 2 if words[position] in ("-H", "--host") else 1
+    is_group = words[position : position + 1] == ["container"]
+    return list(words[position : position + (2 if is_group else 1)])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point. Returns the exit code."""
     words = arguments(sys.argv if argv is None else argv)
@@ -127,14 +136,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sampan.daemon.main import main as run_daemon
 
         return run_daemon(for_daemon)
-    is_run = next((word for word in words if not word.startswith("-")), "") in ("run", "container")
+    # Source: docker run's exit status 125, for wrong options too.
+    usage_code = failures.DAEMON if command_of(words) in (["run"], ["container", "run"]) else None
     try:
         result = sampan.main(words, prog_name="sampan", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
         error.show()
-        return failures.DAEMON if is_run else error.exit_code
+        return usage_code or error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:

@@ -57,9 +57,17 @@ def with_tag(image: str) -> str:
     return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
+def canonical(name: str) -> str:
+    """`busybox` is `docker.io/library/busybox`. Pure."""
+    first, slash, _ = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return name
+    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+
+
 def pull(client: Client, image: str, platform: str, *, quiet: bool, out: Any) -> None:
     """Pull and draw. Raises: CliError."""
-    full = with_tag(image)
+    full = canonical(with_tag(image))
     name, _, tag = full.partition("@") if "@" in full else full.rpartition(":")
     query = {"fromImage": name, "tag": tag, "platform": platform}
     lines = client.lines("POST", "/images/create", query=query, headers=auth.for_image(image))
@@ -89,6 +97,8 @@ def run(
     """Create and run a new container from an image."""
     try:
         return _run(daemon(), image, command, options, detached=detach, keys=detach_keys, sig_proxy=sig_proxy)
+    except failures.NotATerminal:
+        raise
     except failures.CliError as error:
         error.code = failures.DAEMON if error.code == failures.GENERAL else error.code
         raise _named(error) from error
@@ -114,7 +124,7 @@ def _run(
     if not detached and not terminal.check_tty(
         wants_input=options["interactive"] or "stdin" in options["attach"], wants_terminal=options["tty"]
     ):
-        raise failures.BadUsage("the input device is not a TTY", failures.GENERAL)
+        raise failures.NotATerminal
     id_ = _create(client, options, image, command, detached=detached)
     if detached:
         _start(client, id_)

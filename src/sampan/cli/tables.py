@@ -19,10 +19,10 @@ NARROWEST = 10
 Row = Mapping[str, str]
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, at least `NARROWEST` with the gap; nothing behind the last."""
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, narrowest: int = NARROWEST) -> str:
+    """Columns as wide as their widest cell, at least `narrowest` with the gap; nothing behind the last."""
     lines = [list(headings), *(list(row) for row in rows)]
-    widths = [max(NARROWEST, *(len(line[n]) + GAP for line in lines)) for n in range(len(headings))]
+    widths = [max(narrowest, *(len(line[n]) + GAP for line in lines)) for n in range(len(headings))]
     return "".join("".join(cell.ljust(width) for cell, width in _cells(line, widths)).rstrip() + "\n" for line in lines)
 
 
@@ -77,29 +77,29 @@ def moment_s(text: str) -> float:
 
 
 def ports(published: Iterable[Mapping[str, Any]]) -> str:
-    """`0.0.0.0:8080->80/tcp, 443/tcp`; runs of ports that go up together are one range."""
-    runs: list[list[Any]] = []  # [address, protocol, public first, public last, private first, private last]
+    """`443/tcp, 0.0.0.0:8080->80/tcp`: runs of ports that keep their number first, then the mapped ones."""
+    runs: dict[str, list[tuple[int, int]]] = {}  # address/protocol -> (first, last)
+    mapped: list[str] = []
     order = sorted(
         published, key=lambda port: (port["PrivatePort"], port.get("IP", ""), port.get("PublicPort", 0), port["Type"])
     )
     for port in order:
-        address, kind = port.get("IP", ""), port["Type"]
-        public, private = port.get("PublicPort", 0), port["PrivatePort"]
-        for run in runs:
-            follows = run[5] + 1 == private and (run[3] + 1 == public if public else not run[3])
-            if run[0] == address and run[1] == kind and follows:
-                run[3], run[5] = public, private
-                break
+        address, kind, private = port.get("IP", ""), port["Type"], port["PrivatePort"]
+        host = f"[{address}]" if ":" in address else address
+        if address and port["PublicPort"] != private:
+            mapped.append(f"{host}:{port['PublicPort']}->{private}/{kind}")
+            continue
+        found = runs.setdefault(f"{host}/{kind}", [])
+        if found and found[-1][1] + 1 == private:
+            found[-1] = (found[-1][0], private)
         else:
-            runs.append([address, kind, public, public, private, private])
-    return ", ".join(_run(run) for run in runs)
+            found.append((private, private))
+    # A run's last stretch is known only at the end, so docker prints it behind the finished ones.
+    finished = [_run(key, run) for key, found in runs.items() for run in found[:-1]]
+    return ", ".join([*finished, *(_run(key, found[-1]) for key, found in runs.items()), *mapped])
 
 
-def _run(run: Sequence[Any]) -> str:
-    address, kind, public_first, public_last, first, last = run
-    inside = f"{first}-{last}" if last > first else f"{first}"
-    if not public_first:
-        return f"{inside}/{kind}"
-    outside = f"{public_first}-{public_last}" if public_last > public_first else f"{public_first}"
-    host = f"[{address}]" if ":" in address else address
-    return f"{host}:{outside}->{inside}/{kind}"
+def _run(key: str, run: tuple[int, int]) -> str:
+    host, _, kind = key.rpartition("/")
+    text = f"{run[0]}-{run[1]}" if run[1] > run[0] else f"{run[0]}"
+    return f"{host}:{text}->{text}/{kind}" if host else f"{text}/{kind}"

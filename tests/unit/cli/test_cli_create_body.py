@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import click
@@ -104,7 +104,7 @@ CASES: dict[str, list[str]] = {
 class _Recorder(BaseHTTPRequestHandler):
     """Answers what `docker create` needs and keeps what it posts."""
 
-    posted: list[dict[str, Any]]
+    posted: ClassVar[list[dict[str, Any]]]
 
     def address_string(self) -> str:
         return "unix"
@@ -141,7 +141,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, li
     path = tmp_path_factory.mktemp("recorder") / "docker.sock"
 
     class Handler(_Recorder):
-        posted: list[dict[str, Any]] = []
+        posted: ClassVar[list[dict[str, Any]]] = []
 
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
@@ -203,6 +203,8 @@ def settled(body: dict[str, Any]) -> dict[str, Any]:
     host.pop("ConsoleSize", None)
     found |= {"ExposedPorts": exposed, "Volumes": volumes, "Labels": labels}
     host |= {"PortBindings": {key: sorted(map(str, value)) for key, value in bindings.items()}, "Tmpfs": tmpfs}
+    # Docker keeps these in maps, so their order changes from run to run.
+    found["Env"] = sorted(found.get("Env", []))
     host["Binds"] = sorted(host.get("Binds", []))
     host["Ulimits"] = sorted(host.get("Ulimits", []), key=str)
     networks = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
