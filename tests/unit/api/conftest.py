@@ -275,6 +275,10 @@ class FakeImages:
             self.imported += chunk
         return self.image
 
+    async def login(self, host: str, credentials: Any) -> None:
+        if not credentials:
+            raise errors.Unauthorized("unauthorized: incorrect username or password")
+
     def disk_usage(self) -> images_model.DiskUsage:
         return images_model.DiskUsage(4_321_000, {IMAGE_ID: 4_321_000}, {IMAGE_ID: 0})
 

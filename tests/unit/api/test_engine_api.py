@@ -173,10 +173,10 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_no_body_makes_an_internal_error(engine_harbour: Any, path: str, body: tuple[bytes, str]) -> None:
     content, kind = body
-    if path != "/containers/create" and b"Image" in content and kind == "application/json" and b"\\u" not in content:
-        pytest.skip("a sound body for this route")
     status, answer, _ = engine_harbour.call("POST", path, content, {"Content-Type": kind})
-    assert (status, "message" in answer) == (400, True)
+    if path == "/containers/create":
+        assert (status, "message" in answer) == (400, True)
+    assert status < 500  # some are sound for other routes: unknown members are ignored
 
 
 def test_every_answer_says_which_api_this_is(engine_harbour: Any) -> None:

@@ -23,11 +23,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextlib.asynccontextmanager
-async def serving(path: Path, handler: Handler) -> AsyncIterator[str]:
+async def serving(path: Path, handler: Handler, *, timeout_s: float = 1) -> AsyncIterator[str]:
     """A server with one handler, on a Unix socket."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=1)
+    runner = web.AppRunner(app, shutdown_timeout=timeout_s)
     await runner.setup()
     address = path / "test.sock"
     await listeners.listen(runner, f"unix://{address}")
@@ -239,6 +239,38 @@ def test_work_for_a_client_that_goes_is_cancelled(tmp_path: Path) -> None:
             await begun.wait()
             writer.close()
             await cancelled.wait()
+
+    run(scene())
+
+
+def test_a_server_that_stops_ends_streams_and_waits_at_once(tmp_path: Path) -> None:
+    ended: list[str] = []
+    begun = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/wait":
+            begun.set()
+            try:
+                await hijack.until_gone(request, asyncio.get_running_loop().create_future())
+            finally:
+                ended.append("wait")
+        stream = hijack.take_over(request, HEAD)
+        await stream.lost.wait()
+        ended.append("stream")
+        return hijack.Taken()
+
+    async def scene() -> None:
+        async with serving(tmp_path, handler, timeout_s=60) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
+            writer.write(REQUEST % (0, b""))
+            await read_head(reader)
+            _, waiting = await asyncio.open_unix_connection(address)
+            waiting.write(b"GET /wait HTTP/1.1\r\nHost: d\r\n\r\n")
+            await begun.wait()
+        assert sorted(ended) == ["stream", "wait"]
+        assert await reader.read() == b""
+        writer.close()
+        waiting.close()
 
     run(scene())
 

@@ -33,11 +33,12 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IG
 class Connection(RequestHandler):
     """aiohttp's connection, which keeps what follows a request with `Upgrade: tcp` away from the HTTP parser."""
 
-    __slots__ = ("_body_left", "_head", "ended", "held", "lost")
+    __slots__ = ("_body_left", "_head", "ended", "held", "leaving", "stream")
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
-        self.lost = asyncio.Event()
+        self.leaving = asyncio.Event()  # the client is gone, or this server stops
+        self.stream: Stream | None = None
         self._head: bytes | None = None  # the beginning of a request whose head is not whole yet
         self._body_left = 0
         self.held: bytearray | None = None  # what came behind an upgrade request
@@ -61,8 +62,15 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the transport, or by the `Stream` that took it over."""
-        self.lost.set()
+        self.leaving.set()
         super().connection_lost(exc)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """The server stops: streams and waits end now; other answers under way have `timeout` seconds."""
+        self.leaving.set()
+        if self.stream is not None:
+            self.stream.close_soon()
+        await super().shutdown(timeout)
 
     def _take(self, data: bytes) -> None:
         held = self.held = self.held or bytearray()
@@ -147,6 +155,13 @@ class Stream(asyncio.Protocol):
         """Close once everything written has left."""
         self._forget_hang_up()
         self._transport.close()
+
+    def close_soon(self) -> None:
+        """Close without waiting for a client that does not read."""
+        if self._transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self.close()
 
     def abort(self) -> None:
         """Close at once; what was written may be lost."""
@@ -245,6 +260,7 @@ def take_over(request: web.Request, head: bytes) -> Stream:
     if isinstance(connection, Connection):
         early, ended = bytes(connection.held or b""), connection.ended
         connection.held = None
+        connection.stream = stream
     transport.set_protocol(stream)
     if early:
         stream.data_received(early)
@@ -282,9 +298,9 @@ async def until_gone(request: web.Request, work: Awaitable[T]) -> T:
 
 
 async def gone(request: web.Request) -> None:
-    """Returns when the connection is lost; never on a connection that is not ours."""
+    """Returns when the client is lost or the server stops; never on a connection that is not ours."""
     connection = request.protocol
     if isinstance(connection, Connection):
-        await connection.lost.wait()
+        await connection.leaving.wait()
     else:
         await asyncio.get_running_loop().create_future()
