@@ -78,6 +78,9 @@ class Options:
     log_max_files: int = _option(1, "log files kept for a container", "--log-max-files", metavar="COUNT")
     no_new_privileges: bool = _option(False, "no container gains privileges", "--no-new-privileges")
     stop_containers: bool = _option(False, "end all containers when the daemon stops", "--stop-containers")
+    tear_down: bool = _option(
+        False, "end all containers, remove mounts, networks and firewall table, and exit", "--tear-down"
+    )
 
 
 def table() -> list[dataclasses.Field[Any]]:

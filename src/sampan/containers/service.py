@@ -24,8 +24,10 @@ from sampan.containers import (
     logs,
     merging,
     names,
+    ports,
     recovery,
     resources,
+    spec,
     starting,
     store,
 )
@@ -364,7 +366,11 @@ class Containers:
                     mac=settings.mac_address,
                     aliases=tuple(settings.aliases),
                 )
-                await self._room.networks.connect(container.id, name=container.name, wish=wish)
+                wishes = tuple(ports.wishes(container.wanted.config, container.wanted.host))
+                hostname = spec.hostname(container)
+                await self._room.networks.connect(
+                    container.id, name=container.name, wish=wish, hostname=hostname, ports=wishes
+                )
             await self._room.database.write(lambda c: store.change(c, changed))
         self._room.bus.publish("network", "connect", name, container=container.id)
 

@@ -125,7 +125,8 @@ def environment(container: Container, identity: Identity) -> list[str]:
 
 
 def _user(identity: Identity) -> dict[str, Any]:
-    return {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)}
+    umask = 0o022  # said, because else it is that of whoever started the keeper
+    return {"uid": identity.uid, "gid": identity.gid, "umask": umask, "additionalGids": list(identity.groups)}
 
 
 def _capabilities(facts: Facts) -> dict[str, list[str]]:

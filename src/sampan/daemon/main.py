@@ -20,11 +20,12 @@ from pathlib import Path
 from sampan import __version__, errors
 from sampan.config import load
 from sampan.config.options import Options
-from sampan.daemon import assembly, serving
+from sampan.daemon import assembly, serving, teardown
 from sampan.host import files, service_manager
 
 log = logging.getLogger("sampan")
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50}
+LOCKS = Path("/run/lock")
 SETTLE_LIMIT_S = 30.0  # how long a stopping daemon waits for work under way
 
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
                 "the daemon needs root", why="it makes mounts, namespaces and networks", remedy="use sudo"
             )
         with alone(options):
-            asyncio.run(run(options))
+            asyncio.run(teardown.tear_down(options) if options.tear_down else run(options))
     except errors.SampanError as error:
         print(f"sampan daemon: {error}", file=sys.stderr)
         return 1
@@ -73,21 +74,32 @@ async def run(options: Options) -> None:
 
 @contextlib.contextmanager
 def alone(options: Options) -> Iterator[None]:
-    """One daemon a data root, by a lock that ends with the process; the pid file is for people and scripts."""
+    """One daemon a data root and a network namespace, by locks that end with the process.
+
+    Bridges and the firewall table are named once in a network namespace: a second daemon would take the first one's
+    for strays. The pid file is for people and scripts.
+    """
     files.make_directories(options.data_root, mode=0o711)
-    lock = os.open(options.data_root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    here = Path("/proc/self/ns/net").stat().st_ino
+    held = [_lock(options.data_root / "lock", f"another daemon uses {options.data_root}")]
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise errors.Conflict(
-            f"another daemon uses {options.data_root}", remedy="stop it, or choose another --data-root"
-        ) from error
-    try:
+        LOCKS.mkdir(parents=True, exist_ok=True)
+        held.append(_lock(LOCKS / f"sampan-net-{here}.lock", "another Sampan daemon runs in this network namespace"))
         with _pid_file(options.pid_file):
             yield
     finally:
-        os.close(lock)
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _lock(path: Path, taken: str) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise errors.Conflict(taken, why=f"{path} is locked", remedy="stop it first") from error
+    return descriptor
 
 
 @contextlib.contextmanager

@@ -77,6 +77,7 @@ class Database:
         if self._closed:
             raise DatabaseClosed("the state database is closed", remedy="the daemon is stopping; try again later")
         done: Future[T] = Future()
+        done.set_running_or_notify_cancel()  # from here on it cannot be cancelled: the verb will be carried out
         self._jobs.put((verb, done))
         return done
 
