@@ -76,7 +76,11 @@ def main() -> None:
             rows.append(harness.in_turn(what, "requests/s", measures))
             for hammer in hammers.values():
                 hammer.close()
-    notes = {"manifest": f"{len(manifest)} bytes", "connections": str(CONNECTIONS), "peer": program or "not installed"}
+    notes = {
+        "manifest": f"{len(manifest)} bytes",
+        "connections": str(CONNECTIONS),
+        "peer": Path(program).name if program else "not installed",
+    }
     print(harness.report("registry_manifests", rows, ours="ours", peer="peer", notes=notes))
 
 
