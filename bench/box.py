@@ -45,6 +45,10 @@ class Box:
         """Whether a program that was started here has ended."""
         return bool(self._ask("ended", pid=pid))
 
+    def listening(self, port: int) -> bool:
+        """Whether somebody answers on this port of the box's loopback."""
+        return bool(self._ask("listening", port=port))
+
     def processes(self) -> list[int]:
         """The host's process ids of all programs of the box, without those inside containers."""
         holder = _only_child(self._process.pid)
@@ -174,6 +178,10 @@ class _Holder:
             return self._stop(**fields)
         if verb == "ended":
             return fields["pid"] in self._codes
+        if verb == "listening":
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", fields["port"])):
+                return True
+            return False
         return True
 
     def _start(self, argv: list[str], env: dict[str, str], log: str) -> int:
