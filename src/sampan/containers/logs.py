@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from sampan.containers import logfiles
 from sampan.formats import logshape, stdcopy
-from sampan.kernel import inotify
+from sampan.kernel import inotify, libc
 
 NS = 1_000_000_000
 # Read at once from a file: large enough that the thread's hand-over does not show, small enough for many readers.
@@ -199,18 +200,21 @@ class _Follower:
         self._watches = watches
         self._finished = finished
         self._changed = asyncio.Event()
+        self._gone = False  # the container was removed: what is open is read to its end
 
     async def run(self, segment: logfiles.Segment | None, done: int) -> AsyncGenerator[bytes, None]:
         """From record `done` of the newest segment on. Closes the segments it holds."""
         finishing = asyncio.ensure_future(self._wake_when_finished())
-        directory_watch = self._watches.add(str(self._directory), logfiles.DIRECTORY_MASK, self._changed)
+        directory_watch = self._watch(str(self._directory), logfiles.DIRECTORY_MASK)
+        self._gone = directory_watch is None
         try:
             async with contextlib.aclosing(self._segments(segment, done)) as pieces:
                 async for data in pieces:
                     yield data
         finally:
             finishing.cancel()
-            self._watches.remove(directory_watch, self._changed)
+            if directory_watch is not None:
+                self._watches.remove(directory_watch, self._changed)
 
     async def _segments(self, segment: logfiles.Segment | None, done: int) -> AsyncGenerator[bytes, None]:
         held = contextlib.ExitStack()
@@ -238,7 +242,7 @@ class _Follower:
 
     async def _one(self, segment: logfiles.Segment, done: int) -> AsyncGenerator[bytes, None]:
         """One file until it is finished with: rotated away, or the end of following."""
-        watch = self._watches.add(segment.index_path, logfiles.INDEX_MASK, self._changed)
+        watch = self._watch(segment.index_path, logfiles.INDEX_MASK)
         try:
             while True:
                 over = self._over() or not segment.is_newest(self._directory)
@@ -255,7 +259,17 @@ class _Follower:
                 if not self._changed.is_set() and segment.refresh() == last:
                     await self._wait()
         finally:
-            self._watches.remove(watch, self._changed)
+            if watch is not None:
+                self._watches.remove(watch, self._changed)
+
+    def _watch(self, path: str, mask: int) -> int | None:
+        """None if it is not there: rotated away or removed since it was opened."""
+        try:
+            return self._watches.add(path, mask, self._changed)
+        except libc.KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return None
 
     def _take(self, segment: logfiles.Segment, first: int, last: int) -> bytes:
         until_ns = self._query.until_ns
@@ -272,7 +286,7 @@ class _Follower:
     def _over(self) -> bool:
         """Whether what can be read now is all there will be."""
         until_ns = self._query.until_ns
-        return self._finished.is_set() or (until_ns is not None and time.time_ns() > until_ns)
+        return self._gone or self._finished.is_set() or (until_ns is not None and time.time_ns() > until_ns)
 
     async def _wait(self) -> None:
         """Until something changed, the container finished, or the time is up."""

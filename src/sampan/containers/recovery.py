@@ -131,6 +131,7 @@ async def _carry_out(room: Room, decision: Decision) -> None:
     async with live.lock:
         match decision.fate:
             case Fate.KEEP:
+                await _recognize(room, container)
                 live.started.set()
             case Fate.ADOPT:
                 await _adopt(room, container, decision.ended)
@@ -161,6 +162,14 @@ async def _adopt(room: Room, container: Container, held: keeping.Held | None) ->
         raise errors.Broken(f"container {container.short_id} runs, but the keeper does not tell its process")
     state = dataclasses.replace(container.state, pid=held.pid, started_ns=held.started_ns, exit_code=0, finished_ns=0)
     return await room.database.write(lambda c: store.move(c, container.id, Phase.RUNNING, state))
+
+
+async def _recognize(room: Room, container: Container) -> None:
+    """It runs. Whether it is frozen the kernel knows: the daemon may have died between the runtime and the row."""
+    is_frozen = await asyncio.to_thread(cgroups.frozen, room.host.hierarchy, container.id)
+    phase = Phase.PAUSED if is_frozen else Phase.RUNNING
+    if phase is not container.phase:
+        await room.database.write(lambda c: store.move(c, container.id, phase))
 
 
 async def _lose(room: Room, container: Container) -> None:

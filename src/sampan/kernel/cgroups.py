@@ -79,6 +79,27 @@ def out_of_memory(hierarchy: Hierarchy, name: str) -> bool:
     return int(fields.get("oom_kill", "0")) > 0
 
 
+def frozen(hierarchy: Hierarchy, name: str) -> bool:
+    """Whether the processes of the group are frozen, or about to be. Raises nothing if there is no such group."""
+    directory = hierarchy.controller("freezer", name)
+    try:
+        if hierarchy.version == 2:
+            return (directory / "cgroup.freeze").read_text().strip() == "1"
+        return (directory / "freezer.state").read_text().strip() != "THAWED"
+    except FileNotFoundError:
+        return False
+
+
+def _thaw(hierarchy: Hierarchy, name: str) -> None:
+    """A frozen process of version 1 does not die of SIGKILL. In version 2 it does."""
+    if hierarchy.version == 1:
+        for directory, _, _ in os.walk(hierarchy.controller("freezer", name)):
+            try:
+                (Path(directory) / "freezer.state").write_text("THAWED")
+            except FileNotFoundError:
+                continue  # no freezer on this host, or the group went away while walking
+
+
 def remove(hierarchy: Hierarchy, name: str, *, timeout_s: float = 2.0) -> None:
     """Remove the group everywhere, killing what still runs in it. Raises `CgroupStuck`. Blocks."""
     deadline = time.monotonic() + timeout_s
@@ -93,6 +114,7 @@ def remove(hierarchy: Hierarchy, name: str, *, timeout_s: float = 2.0) -> None:
                 os.kill(pid, 9)
             except ProcessLookupError:
                 continue
+        _thaw(hierarchy, name)
         time.sleep(0.01)
 
 

@@ -316,12 +316,19 @@ class Networks:
         leading = plan.way_out(self._ledger.endpoints_of(container_id))
         needs_names = network.has_names and not self._names.is_open(container_id)
         try:
-            await self._database.write(lambda connection: store.add_endpoints(connection, [endpoint], ()))
+            # The pair before its row: after a crash a pair without a row is a stray, a row without a pair a riddle.
             plug = Plug(network, endpoint, leading is endpoint)
             sockets = await asyncio.to_thread(self._host.connect, container_id, plug, names=needs_names)
         except BaseException:
             self._ledger.remove_endpoint(endpoint)
-            await self._database.write(lambda connection: store.remove_endpoint(connection, endpoint.id))
+            raise
+        try:
+            await self._database.write(lambda connection: store.add_endpoints(connection, [endpoint], ()))
+        except BaseException:
+            self._ledger.remove_endpoint(endpoint)
+            if sockets is not None:
+                sockets.close()
+            await asyncio.to_thread(self._host.disconnect, container_id, endpoint, before)
             raise
         await self._names.open(container_id, sockets)
         if leading is endpoint and before is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -268,6 +269,27 @@ def test_in_the_middle_of_a_rotation_the_older_files_are_read_and_nothing_is_mis
     (tmp_path / containerlog.log_name(0)).rename(tmp_path / "renamed")
     assert lines_of(read(tmp_path, LogQuery())) == everything[:-in_newest]
     writer.close()
+
+
+def test_following_a_container_that_is_removed_meanwhile_gives_what_there_was_and_ends(tmp_path: Path) -> None:
+    directory = tmp_path / "container"
+    directory.mkdir()
+
+    async def test() -> bytes:
+        writer = LogWriter(str(directory))
+        write_lines(writer, 0, 10)
+        watches = inotify.Watches()
+        reading = logs.read(directory, LogQuery(follow=True), finished=asyncio.Event(), watches=watches)
+        found = await anext(reading)
+        write_lines(writer, 10, 12)
+        writer.close()
+        shutil.rmtree(directory)
+        async for piece in reading:
+            found += piece
+        watches.close()
+        return found
+
+    assert lines_of(run(test)) == list(range(12))
 
 
 def test_a_reader_that_stops_early_leaves_no_watch_and_no_descriptor(tmp_path: Path) -> None:
