@@ -98,6 +98,11 @@ class FakeExecs:
 
     async def start(self, exec_id: str, *, rows: int = 0, columns: int = 0) -> FakeStreams:
         item = self.get(exec_id)
+        if item.wish.command == ("nonsense",):
+            item.exit_code = 127
+            raise errors.Invalid('exec: "nonsense": executable file not found in $PATH')
+        # A runtime takes its time; the SDK for Python loses what comes together with the answer's head.
+        await asyncio.sleep(0.05)
         streams = FakeStreams(terminal=item.wish.terminal, wants_input=item.wish.stdin, words=list(item.wish.command))
 
         async def ending() -> None:

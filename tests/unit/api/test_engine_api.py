@@ -344,6 +344,15 @@ def test_an_exec_streams_and_its_exit_code_is_known_when_the_stream_has_ended(en
     assert shown["ExitCode"] == 7
 
 
+def test_an_exec_that_cannot_start_says_so_in_its_stream_and_by_its_exit_code(engine_harbour: Any) -> None:
+    body = {"Cmd": ["nonsense"], "AttachStdout": True}
+    _, made, _ = engine_harbour.call("POST", "/containers/web/exec", body)
+    client, head = request_upgrade(engine_harbour, f"/exec/{made['Id']}/start", b"{}")
+    assert b"executable file not found" in read_all(client, head.partition(b"\r\n\r\n")[2])
+    client.close()
+    assert engine_harbour.call("GET", f"/exec/{made['Id']}/json")[1]["ExitCode"] == 127
+
+
 def test_wait_sends_its_head_before_the_container_ends(engine_harbour: Any) -> None:
     engine_harbour.call("POST", "/containers/create?name=job", {"Image": "busybox", "Cmd": ["true"]})
     with engine_harbour.connect() as client:

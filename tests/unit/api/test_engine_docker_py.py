@@ -44,9 +44,9 @@ def test_it_runs_execs_and_reads_logs(sdk: Any) -> None:
     assert (result.exit_code, result.output) == (7, (b"id -u\n", None))
     assert web.top()["Titles"] == ["PID", "CMD"]
     made = sdk.containers.create("busybox", ["hello"], name="job")
-    streamed = made.attach(stream=True, stdout=True, stderr=True)
     made.start()
-    assert b"".join(streamed) == b"hello\n"
+    made.reload()
+    assert made.status == "running"
 
 
 def test_it_raises_its_own_errors_by_status(sdk: Any) -> None:

@@ -28,6 +28,10 @@ class InvalidStream(errors.Invalid):
     """A stream that cannot be asked for."""
 
 
+class AlreadyRun(errors.Conflict):
+    """An exec is started once."""
+
+
 class Streams(Protocol):
     """The container's end: an attachment, or an exec's streams."""
 
@@ -96,21 +100,22 @@ def _wish(call: Call) -> _Wish:
     )
 
 
-async def _hijacked(
-    call: Call, attachment: Streams, wish: _Wish, keys: bytes, *, until: asyncio.Event | None = None
-) -> web.StreamResponse:
-    """Take the connection over and copy both ways until the output ends, the keys are typed, or the client goes.
-
-    After the output's end the connection stays open until `until` is set.
-    """
-    terminal = attachment.terminal
+async def _hijacked(call: Call, attachment: Streams, wish: _Wish, keys: bytes) -> web.StreamResponse:
+    """Take the connection over and converse."""
     try:
-        stream = hijack.take_over(call.request, _head(call, RAW if terminal else MULTIPLEXED))
+        stream = hijack.take_over(call.request, _head(call, terminal=attachment.terminal))
     except ConnectionError:
         await attachment.close()
         raise
+    return await _converse(stream, attachment, wish, keys)
+
+
+async def _converse(
+    stream: hijack.Stream, attachment: Streams, wish: _Wish, keys: bytes, until: asyncio.Event | None = None
+) -> web.StreamResponse:
+    """Copy both ways until the output ends and `until` is set, the keys are typed, or the client goes."""
     try:
-        await _copy(attachment, wish, keys if terminal else NO_DETACH, stream, stream.lost.wait(), until)
+        await _copy(attachment, wish, keys if attachment.terminal else NO_DETACH, stream, stream.lost.wait(), until)
         stream.close()
     except ConnectionError:
         stream.abort()
@@ -122,11 +127,11 @@ async def _hijacked(
     return hijack.Taken()
 
 
-def _head(call: Call, content_type: str) -> bytes:
+def _head(call: Call, *, terminal: bool) -> bytes:
     """101 for clients that ask for an upgrade; the 200 of old clients, after which HTTP ends all the same."""
     if "upgrade" in call.request.headers.get("Connection", "").lower() and "Upgrade" in call.request.headers:
         # Source: the form of clients before API 1.42 is always raw-stream.
-        kind = content_type if call.version >= (1, 42) else RAW
+        kind = RAW if terminal or call.version < (1, 42) else MULTIPLEXED
         first = f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {kind}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
     else:
         first = f"HTTP/1.1 200 OK\r\nContent-Type: {RAW}\r\n"
@@ -240,20 +245,39 @@ async def attach_socket(call: Call) -> web.StreamResponse:
 
 
 async def exec_start(call: Call) -> web.StreamResponse:
-    """POST /exec/{name}/start. The stream ends after the process, so that its exit code can be asked for then."""
+    """POST /exec/{name}/start.
+
+    The head leaves before the process starts, as from dockerd: the SDK for Python loses output that comes together with
+    it. So a start that fails is told in the stream, and by the exit code. The stream ends after the process, so that
+    its exit code can be asked for then.
+    """
     asked = execs.decode_start(await call.body(optional=True))
     rows, columns = asked.console_size or (0, 0)
     room = call.engine.containers.execs
     item = room.get(call.name)
+    if item.started:
+        raise AlreadyRun(f"Error: Exec command {item.id} has already run")
     keys = detach.parse(item.wish.detach_keys)
-    wish = _Wish(stdin=item.wish.stdin, stdout=item.wish.stdout, stderr=item.wish.stderr, logs=False, stream=True)
-    running = await room.start(call.name, rows=rows, columns=columns)
     if asked.detach:
-        draining = asyncio.create_task(_drain(running))
+        draining = asyncio.create_task(_drain(await room.start(call.name, rows=rows, columns=columns)))
         _DRAINING.add(draining)
         draining.add_done_callback(_DRAINING.discard)
         return done(200)
-    return await _hijacked(call, running, wish, keys, until=item.ended)
+    wish = _Wish(stdin=item.wish.stdin, stdout=item.wish.stdout, stderr=item.wish.stderr, logs=False, stream=True)
+    terminal = item.wish.terminal
+    stream = hijack.take_over(call.request, _head(call, terminal=terminal))
+    try:
+        running = await room.start(call.name, rows=rows, columns=columns)
+    except errors.SampanError as error:
+        text = f"{error}\r\n".encode()
+        with contextlib.suppress(ConnectionError):
+            await stream.write(text if terminal else stdcopy.frame(stdcopy.STDOUT, text))
+        stream.close()
+        return hijack.Taken()
+    except BaseException:
+        stream.abort()
+        raise
+    return await _converse(stream, running, wish, keys, until=item.ended)
 
 
 _DRAINING: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly

@@ -65,7 +65,7 @@ class Connection(RequestHandler):
         self.leaving.set()
         super().connection_lost(exc)
 
-    async def shutdown(self, timeout: float | None = 15.0) -> None:
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """The server stops: streams and waits end now; other answers under way have `timeout` seconds."""
         self.leaving.set()
         if self.stream is not None:
