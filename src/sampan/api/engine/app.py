@@ -16,7 +16,7 @@ from sampan.api.engine import dialect, routes, versions
 from sampan.api.engine.call import Call
 from sampan.api.engine.context import Engine
 from sampan.api.engine.query import Query
-from sampan.api.http import bodies, origin
+from sampan.api.http import bodies, hijack, origin
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class Face:
             if dialect.status_of(error) >= 500:
                 log.error("%s %s: %s", request.method, request.path, error)
             response = dialect.failure(error)
-        except (web.HTTPException, asyncio.CancelledError, ConnectionError):
+        except ConnectionError:
+            return hijack.Taken()  # nobody is left to answer
+        except (web.HTTPException, asyncio.CancelledError):
             raise
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
