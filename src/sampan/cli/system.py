@@ -145,7 +145,8 @@ def event_text(event: Mapping[str, Any]) -> str:
     """`time type action actor (key=value, …)`. Pure."""
     seconds, fraction = divmod(event["timeNano"], words.NS)
     moment = time.strftime(f"%Y-%m-%dT%H:%M:%S.{fraction:09d}%z", time.localtime(seconds))
+    zone = "Z" if moment.endswith("+0000") else f"{moment[-5:-2]}:{moment[-2:]}"
     actor = event["Actor"]
     attributes = ", ".join(f"{key}={value}" for key, value in sorted((actor["Attributes"] or {}).items()))
-    text = f"{moment[:-2]}:{moment[-2:]} {event['Type']} {event['Action']} {actor['ID']}"
+    text = f"{moment[:-5]}{zone} {event['Type']} {event['Action']} {actor['ID']}"
     return f"{text} ({attributes})" if attributes else text

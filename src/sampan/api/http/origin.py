@@ -19,7 +19,7 @@ def refusal(
 ) -> str:
     """Why the request is refused, or "". `hosts` and `origins` are all headers of that name, `allowed` origins.
 
-    `own_name` is this host's, with or without its domain.
+    `own_name` is this host's.
     """
     if len(hosts) > 1 or len(origins) > 1:
         return "more than one Host or Origin header"
@@ -42,7 +42,8 @@ def _is_own(host: str, own_name: str) -> bool:
         return False
     if "." not in name or name.endswith(".localhost"):
         return True
-    if own_name and (name == own_name.lower() or name.startswith(f"{own_name.lower()}.")):
+    # Only the whole name: whoever knows it can publish a name that begins with it.
+    if own_name and name == own_name.lower():
         return True
     try:
         ipaddress.ip_address(name)
