@@ -108,7 +108,7 @@ class Face:
             own_name=self._engine.facts.hostname,
         )
         if reason:
-            raise OriginRefused("request refused", why=reason, remedy="allow the origin with --api-cors-origins")
+            raise OriginRefused("request refused", why=reason, remedy="ask by the address; pages need an allowed origin")
 
     async def add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """A signal: every answer says which API this is."""
