@@ -65,6 +65,7 @@ async def finish(room: Room, live: Live, container: Container, *, code: int, fin
 
 async def start_later(room: Room, live: Live, container_id: str, delay_s: float) -> None:
     await asyncio.sleep(delay_s)
+    await room.restored.wait()  # until then what has no living row is removed
     async with live.lock:
         container = room.get(container_id)
         if container.phase is not Phase.RESTARTING or room.stopping:

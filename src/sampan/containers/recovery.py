@@ -18,7 +18,7 @@ from enum import Enum
 
 from sampan import errors
 from sampan.containers import cleaning, ending, keeping, restarts, rootfs, starting, store
-from sampan.containers.model import ALIVE, Container, Phase
+from sampan.containers.model import ALIVE, Container, ContainerUnknown, Phase
 from sampan.containers.room import Room
 from sampan.kernel import cgroups
 from sampan.networks.model import Resolver
@@ -82,14 +82,17 @@ def _decide(row: Container, held: keeping.Held | None) -> Decision:
 
 async def restore(room: Room) -> None:
     """Carry the plan out, remove strays, then start what the policies want. Before the API listens."""
+    again = room.restored.is_set()  # a new keeper, not a new daemon: policies were heeded at each exit
     room.restored.clear()
     try:
-        await _restore(room)
+        decisions = await _restore(room)
+        if not again:
+            await _start_by_policy(room, decisions)
     finally:
         room.restored.set()
 
 
-async def _restore(room: Room) -> None:
+async def _restore(room: Room) -> list[Decision]:
     held = await _settled_processes(room)
     with room.database.read() as connection:
         rows = store.every(connection)
@@ -104,10 +107,10 @@ async def _restore(room: Room) -> None:
             log.info("container %s: %s", decision.container.name, decision.fate.value)
         try:
             await _carry_out(room, decision)
-        except errors.SampanError as error:
+        except (errors.SampanError, OSError) as error:
             log.error("container %s cannot be restored: %s", decision.container.name, error)
-    await _remove_strays(room, {row.id for row in rows}, live)
-    await _start_by_policy(room, decisions)
+    await _remove_strays(room)
+    return decisions
 
 
 def _resolver(row: Container) -> Resolver:
@@ -129,6 +132,8 @@ async def _settled_processes(room: Room) -> dict[str, keeping.Held]:
 async def _carry_out(room: Room, decision: Decision) -> None:
     container, live = decision.container, room.live_of(decision.container.id)
     async with live.lock:
+        if not _is_still(room, container):
+            return  # a verb was quicker: the keeper was replaced while the API was served
         match decision.fate:
             case Fate.KEEP:
                 await _recognize(room, container)
@@ -155,6 +160,15 @@ async def _carry_out(room: Room, decision: Decision) -> None:
                 await ending.finish_removal(room, live, container, volumes=container.wanted.host.auto_remove)
             case _:
                 return
+
+
+def _is_still(room: Room, container: Container) -> bool:
+    """Whether the row is as it was when the plan was made."""
+    try:
+        current = room.get(container.id)
+    except ContainerUnknown:
+        return False
+    return (current.phase, current.state.pid) == (container.phase, container.state.pid)
 
 
 async def _adopt(room: Room, container: Container, held: keeping.Held | None) -> Container:
@@ -206,8 +220,12 @@ async def _let_go(room: Room, strays: Iterable[keeping.Held]) -> None:
         await cleaning.forget(room, process.container)
 
 
-async def _remove_strays(room: Room, known: Set[str], live: Set[str]) -> None:
+async def _remove_strays(room: Room) -> None:
     """What has no row: control groups, mounts, directories, runtime records."""
+    with room.database.read() as connection:
+        rows = store.every(connection)
+    known = {row.id for row in rows}
+    live = {row.id for row in rows if row.alive or row.phase is Phase.STARTING}
     for name in cgroups.names(room.host.hierarchy) - live:
         await asyncio.to_thread(cgroups.remove, room.host.hierarchy, name)
     for program in {program.state: program for program in room.runtimes.values()}.values():
@@ -239,9 +257,11 @@ def _sweep_files(room: Room, known: Set[str], live: Set[str]) -> None:
 async def _start_by_policy(room: Room, decisions: Iterable[Decision]) -> None:
     """A reboot, or a daemon that was away: `always` and `unless-stopped` come up again."""
     for decision in decisions:
-        with room.database.read() as connection:
-            container = store.find_by_name(connection, decision.container.name)
-        if container is None or container.phase in ALIVE or container.phase is Phase.RESTARTING:
+        try:
+            container = room.get(decision.container.id)
+        except ContainerUnknown:
+            continue
+        if container.phase in ALIVE or container.phase in (Phase.RESTARTING, Phase.STARTING):
             continue
         policy = container.wanted.host.restart_policy
         if container.state.started_ns and restarts.after_daemon_start(policy, container.state):

@@ -133,6 +133,7 @@ class Containers:
 
     async def start(self, reference: str) -> Container:
         """Raises `Unchanged` if it runs, `StartFailed`, and what networks and mounts raise."""
+        await self._room.restored.wait()  # a new keeper: what nobody holds is being removed
         container = self.get(reference)
         live = self._room.live_of(container.id)
         async with live.lock:

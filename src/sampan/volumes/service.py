@@ -125,8 +125,9 @@ class Volumes:
         return path
 
     async def discard(self, name: str) -> None:
-        """Delete the directory of a volume whose row is gone."""
-        await asyncio.to_thread(shutil.rmtree, self._root / name, ignore_errors=False)
+        """Delete the directory of a volume whose row is gone. One that no container was started with has none."""
+        if (self._root / name).exists():
+            await asyncio.to_thread(shutil.rmtree, self._root / name)
         self._bus.publish("volume", "destroy", name, driver="local")
 
     async def remove(self, name: str, *, force: bool = False) -> None:
@@ -143,7 +144,7 @@ class Volumes:
             return True
 
         async with self._changing:
-            if await self._database.write(verb) and (self._root / name).exists():
+            if await self._database.write(verb):
                 await self.discard(name)
 
     async def prune(self, *, all_volumes: bool = False) -> tuple[tuple[str, ...], int]:
