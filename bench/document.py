@@ -1,0 +1,81 @@
+"""Write the recorded figures of `bench/results` into `docs/benchmarks.md`, between its two marks.
+
+Run: python bench/document.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import harness
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- figures: written by bench/document.py -->", "<!-- end of figures -->"
+COMMANDS = {  # in the order of the page
+    "run_latency": "sudo .venv/bin/python bench/run_latency.py",
+    "pull_start": "sudo .venv/bin/python bench/pull_start.py",
+    "memory": "sudo .venv/bin/python bench/memory.py",
+    "logs_speed": "sudo .venv/bin/python bench/logs_speed.py",
+    "attach_endpoint": "sudo .venv/bin/python bench/attach_endpoint.py",
+    "registry_blobs": ".venv/bin/python bench/registry_blobs.py",
+    "registry_manifests": ".venv/bin/python bench/registry_manifests.py",
+}
+GOALS = {  # benchmark, beginning of the row: largest ratio wanted
+    ("run_latency", "run --rm"): "<= 0.35",
+    ("run_latency", "50 "): "< 1",
+    ("pull_start", "pull and first start"): "<= 0.25",
+    ("memory", ""): "< 1",
+}
+
+
+def main() -> None:
+    """Rewrite the page's figures."""
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise SystemExit(f"{PAGE} lacks the marks {BEGIN} and {END}")
+    PAGE.write_text(f"{before}{BEGIN}\n{figures()}{END}{after}")
+
+
+def figures() -> str:
+    """A section for every recorded benchmark."""
+    parts = []
+    for name, command in COMMANDS.items():
+        file = harness.RESULTS / f"{name}.json"
+        if file.exists():
+            parts.append(section(name, command, json.loads(file.read_text())))
+    return "\n".join(parts)
+
+
+def section(name: str, command: str, document: dict[str, Any]) -> str:
+    """A table; every contender has a column."""
+    machine, notes = document["machine"], document["notes"]
+    contenders = list(document["rows"][0]["medians"])
+    lines = [
+        f"### {name}",
+        "",
+        f"{document['when'][:10]}, {machine['cpus']} processors, Linux {machine['kernel']}, Python {machine['python']}"
+        + "".join(f"; {key}: {value}" for key, value in notes.items()),
+        "",
+        f"`{command}`",
+        "",
+        f"| what | unit | {' | '.join(contenders)} | ratio | goal |",
+        f"|---|---|{'---:|' * len(contenders)}---:|---|",
+    ]
+    for row in document["rows"]:
+        medians = " | ".join(f"{row['medians'][each]:.4g}" for each in contenders)
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(f"| {row['what']} | {row['unit']} | {medians} | {ratio} | {goal(name, row['what'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def goal(name: str, what: str) -> str:
+    """The ratio wanted, "" where nothing was promised."""
+    return next((text for (where, begin), text in GOALS.items() if where == name and what.startswith(begin)), "")
+
+
+if __name__ == "__main__":
+    main()
