@@ -14,7 +14,6 @@ from sampan.containers.model import Container, Phase, State
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
 from sampan.containers.wanted import EndpointSettings, HostConfig, Mount, Wanted
-from sampan.networks.model import DEFAULT_NAME
 from sampan.security import confinement
 
 
@@ -57,7 +56,11 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
 
 
 def check(room: Room, merged: Wanted) -> list[str]:
-    """Everything about the wish that needs no start to be known. Raises kinds of `Invalid`, `NotFound`."""
+    """Everything about the wish alone that can be wrong. Raises kinds of `Invalid`.
+
+    Networks and containers it names are looked for at the start, as in dockerd: to the docker CLI "not found" as the
+    answer to a creation means the image, and it would go and pull it.
+    """
     warnings = merging.check(merged, cpus=room.host.cpus)
     joining.check(merged)
     host = merged.host
@@ -74,13 +77,6 @@ def check(room: Room, merged: Wanted) -> list[str]:
         bounding=room.host.bounding,
         machine=room.host.machine,
     )
-    for other in filter(
-        None, (joining.shared_with(m) for m in (joining.network_mode(merged), host.pid_mode, host.ipc_mode))
-    ):
-        room.get(other)
-    for wish in joining.network_wishes(merged):
-        if wish.network != DEFAULT_NAME:
-            room.networks.get(wish.network)
     return warnings
 
 

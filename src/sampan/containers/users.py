@@ -31,7 +31,8 @@ class Identity:
 def resolve(text: str, passwd: bytes, group: bytes, extra_groups: tuple[str, ...] = ()) -> Identity:
     """`text` is "", `user`, `uid`, `user:group`, `uid:gid`. Raises `UserUnknown`."""
     user, colon, wanted_group = text.partition(":")
-    entry = _find_user(user or "0", passwd)
+    user = user or "0"
+    entry = _find_user(user, passwd)
     if entry is None and not user.isdigit():
         raise UserUnknown(f"unable to find user {user}: no matching entries in passwd file")
     uid = int(entry[2]) if entry else int(user)

@@ -39,5 +39,6 @@ def test_further_groups_are_added() -> None:
 
 def test_an_image_without_files_has_numbers_only() -> None:
     assert resolve("7:8", b"", b"") == Identity(7, 8, (), "/")
+    assert resolve("", b"", b"") == Identity(0, 0, (), "/")
     with pytest.raises(UserUnknown):
         resolve("www", b"", b"")

@@ -39,7 +39,7 @@ def test_a_listener_that_does_not_read_loses_the_oldest_and_knows_how_many() -> 
             for number in range(bus.QUEUED + 3):
                 events.publish("image", "tag", str(number))
             events.close()
-            first = [event.actor async for event in subscription][0]
-            return subscription.lost, first
+            heard = [event.actor async for event in subscription]
+            return subscription.lost, heard[0]
 
     assert asyncio.run(conversation()) == (3, "3")
