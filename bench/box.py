@@ -3,7 +3,7 @@
 A box has its own network, mounts, process ids, `/run` (a tmpfs) and control group tree, so engines measured side by
 side neither meet each other nor the host. Its first process, `box.py hold`, starts programs on demand and ends when its
 standard input closes; the kernel then kills all others and drops mounts and links. That happens too when the benchmark
-is killed; only empty control groups can then be left, below `/sampan-bench-*`.
+is killed; only empty control groups `sampan-bench-*` can then be left, which the next box removes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
+PREFIX = "sampan-bench-"
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # linux/sockios.h, linux/if.h
 UNSHARE = ["unshare", "--net", "--mount", "--propagation", "private", "--cgroup", "--pid", "--fork", "--mount-proc"]
 
@@ -83,7 +84,8 @@ def opened(name: str) -> Iterator[Box]:
     """A box until the block ends."""
     if os.geteuid() != 0:
         raise SystemExit("this needs root: it makes namespaces and control groups")
-    group = f"sampan-bench-{name}-{os.getpid()}"
+    _remove_leftovers()
+    group = f"{PREFIX}{name}-{os.getpid()}"
     process = subprocess.Popen(
         [sys.executable, __file__, "enter", group],
         stdin=subprocess.PIPE,
@@ -111,6 +113,14 @@ def _hierarchies() -> list[Path]:
     return sorted({entry.resolve() for entry in CGROUPS.iterdir() if (entry / "cgroup.procs").exists()})
 
 
+def _remove_leftovers() -> None:
+    """Groups of benchmarks that were killed: their names end in the process id of their maker."""
+    names = {path.name for root in _hierarchies() for path in root.glob(f"{PREFIX}*")}
+    for name in names:
+        if not Path("/proc", name.rpartition("-")[2]).exists():
+            _remove_groups(name)
+
+
 def _remove_groups(group: str) -> None:
     deadline = time.monotonic() + 10
     for root in _hierarchies():
@@ -118,6 +128,8 @@ def _remove_groups(group: str) -> None:
             while Path(directory).exists():
                 try:
                     Path(directory).rmdir()
+                except FileNotFoundError:
+                    break  # somebody else removes leftovers too
                 except OSError:  # the kernel is still burying its processes
                     if time.monotonic() > deadline:
                         raise

@@ -54,11 +54,15 @@ def section(name: str, command: str, document: dict[str, Any]) -> str:
     """A table; every contender has a column."""
     machine, notes = document["machine"], document["notes"]
     contenders = list(document["rows"][0]["medians"])
+    kernel = machine["kernel"].partition("-")[0]
+    circumstances = [
+        f"{document['when'][:10]}, {machine['cpus']} processors, Linux {kernel}, Python {machine['python']}"
+    ]
+    circumstances += [f"{key}: {value}" for key, value in notes.items()]
     lines = [
         f"### {name}",
         "",
-        f"{document['when'][:10]}, {machine['cpus']} processors, Linux {machine['kernel']}, Python {machine['python']}"
-        + "".join(f"; {key}: {value}" for key, value in notes.items()),
+        "; ".join(circumstances),
         "",
         f"`{command}`",
         "",

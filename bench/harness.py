@@ -81,7 +81,11 @@ def report(name: str, rows: list[Row], *, ours: str, peer: str = "", notes: Mapp
     document = {
         "name": name,
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
+        "machine": {
+            "cpus": os.cpu_count(),
+            "kernel": platform.release().partition("-")[0],
+            "python": platform.python_version(),
+        },
         "notes": dict(notes or {}),
         "rows": [
             {
