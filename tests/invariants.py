@@ -293,7 +293,7 @@ def _flat(element: Any) -> str:
 
 def _groups() -> dict[str, set[str]]:
     found = {}
-    for parent in [CGROUPS / "sampan", *CGROUPS.glob("*/sampan")]:
+    for parent in [*CGROUPS.glob("sampan*"), *CGROUPS.glob("*/sampan*")]:
         if parent.is_dir() and not parent.parent.is_symlink():
             found[str(parent)] = {entry.name for entry in parent.iterdir() if entry.is_dir()}
     return found
@@ -321,9 +321,9 @@ def _with_namespace(facts: Facts) -> set[str]:
 
 
 def _frozen(container: str) -> bool:
-    files = {CGROUPS / "freezer" / "sampan" / container / "freezer.state": "THAWED"}
-    files[CGROUPS / "sampan" / container / "cgroup.freeze"] = "0"
-    return any(file.exists() and file.read_text().strip() != thawed for file, thawed in files.items())
+    files = dict.fromkeys(CGROUPS.glob(f"freezer/sampan*/{container}/freezer.state"), "THAWED")
+    files |= dict.fromkeys(CGROUPS.glob(f"sampan*/{container}/cgroup.freeze"), "0")
+    return any(file.read_text().strip() != thawed for file, thawed in files.items())
 
 
 def _strays(what: str, folder: Path, wanted: set[str], *, exact: bool = False) -> Iterator[str]:

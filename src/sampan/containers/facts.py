@@ -34,8 +34,8 @@ class HostFacts:
     hard_limits: Mapping[str, int]  # RLIMIT_* -> most this daemon can give, -1 for no limit
 
 
-def read() -> HostFacts:
-    """From /proc, uname and getrlimit."""
+def read(*, cgroup_parent: str) -> HostFacts:
+    """From /proc, uname, getrlimit and the mounted control groups."""
     status = Path("/proc/self/status").read_text()
     mask = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd:"))
     limits = {name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
@@ -43,7 +43,7 @@ def read() -> HostFacts:
         cpus=os.cpu_count() or 1,
         machine=os.uname().machine,
         bounding=capabilities.from_mask(mask),
-        hierarchy=cgroups.detect(),
+        hierarchy=cgroups.detect(cgroup_parent),
         hard_limits={name: resource.getrlimit(number)[1] for name, number in limits.items()},
     )
 

@@ -14,7 +14,6 @@ from sampan.containers.wanted import HostConfig
 if TYPE_CHECKING:
     from sampan.containers.spec import DeviceNode
 
-PARENT = "sampan"  # kernel.cgroups.PARENT, repeated because this module is pure; a test keeps them equal
 LEAST_MEMORY_BYTES = 6 << 20
 CPU_PERIOD_US = 100_000
 

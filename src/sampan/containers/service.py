@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
+from sqlalchemy import Connection
 
 from sampan import errors
 from sampan.containers import (
@@ -155,12 +157,14 @@ class Containers:
         """Stop signal, then SIGKILL after the timeout (-1: never). Raises `Unchanged` if it does not run."""
         container = self.get(reference)
         live = self._room.live_of(container.id)
-        if container.phase is Phase.RESTARTING:
+        if container.phase in (Phase.RESTARTING, Phase.STARTING):
             async with live.lock:
-                live.cancel_restart()
-                state = dataclasses.replace(self.get(container.id).state, stopped_by_user=True)
-                await self._room.database.write(lambda c: store.move(c, container.id, Phase.EXITED, state))
-            return
+                container = self.get(container.id)
+                if container.phase is Phase.RESTARTING:
+                    live.cancel_restart()
+                    state = dataclasses.replace(container.state, stopped_by_user=True)
+                    await self._room.database.write(lambda c: store.move(c, container.id, Phase.EXITED, state))
+                    return
         if not container.alive:
             raise errors.Unchanged(f"container {container.name} does not run")
         ended = asyncio.shield(live.end)
@@ -215,30 +219,26 @@ class Containers:
         """Raises `ContainerBusy` for a running one without `force`."""
         container = self.get(reference)
         live = self._room.live_of(container.id)
-        if container.alive:
-            if not force:
-                raise ContainerBusy(
-                    f'cannot remove container "/{container.name}": container is {container.phase}',
-                    remedy="stop the container before removing or force remove",
-                )
-            ended = asyncio.shield(live.end)
-            await self._mark_stopped(container)
-            await self._signal(container, 9)
-            await self._wait_killed(container, ended)
-        async with live.lock:
-            try:
-                container = self.get(container.id)
-            except errors.NotFound:
-                return  # its own --rm was quicker
-            if container.phase is Phase.RESTARTING:
-                if not force:
-                    raise ContainerBusy(
-                        f'cannot remove container "/{container.name}": container is restarting',
-                        remedy="stop the container before removing or force remove",
-                    )
-                live.cancel_restart()
-                await self._room.database.write(lambda c: store.move(c, container.id, Phase.EXITED))
-            await ending.remove(self._room, live, container, volumes=volumes)
+        while True:
+            if container.alive:
+                await self._end_for_removal(container, force=force)
+            async with live.lock:
+                try:
+                    container = self.get(container.id)
+                except errors.NotFound:
+                    return  # its own --rm was quicker
+                if container.alive:
+                    continue  # a start was under way
+                if container.phase is Phase.RESTARTING:
+                    if not force:
+                        raise ContainerBusy(
+                            f'cannot remove container "/{container.name}": container is restarting',
+                            remedy="stop the container before removing or force remove",
+                        )
+                    live.cancel_restart()
+                    await self._room.database.write(functools.partial(_set_exited, container.id))
+                await ending.remove(self._room, live, container, volumes=volumes)
+                return
 
     def wait(self, reference: str, condition: Condition = "not-running") -> asyncio.Future[Exit]:
         """The exit, as a future that is already registered when this returns. Raises `ContainerUnknown`."""
@@ -413,6 +413,17 @@ class Containers:
 
     # --- steps
 
+    async def _end_for_removal(self, container: Container, *, force: bool) -> None:
+        if not force:
+            raise ContainerBusy(
+                f'cannot remove container "/{container.name}": container is {container.phase}',
+                remedy="stop the container before removing or force remove",
+            )
+        ended = asyncio.shield(self._room.live_of(container.id).end)
+        await self._mark_stopped(container)
+        await self._signal(container, 9)
+        await self._wait_killed(container, ended)
+
     async def _mark_stopped(self, container: Container) -> None:
         """Say that a person wants it down, before the signal: the policy must not bring it back."""
         live = self._room.live_of(container.id)
@@ -456,6 +467,10 @@ class Containers:
             await (runtime.pause if future is Phase.PAUSED else runtime.resume)(container.id)
             await self._room.database.write(lambda c: store.move(c, container.id, future))
         self._room.publish(container, verb)
+
+
+def _set_exited(container_id: str, connection: Connection) -> None:
+    store.move(connection, container_id, Phase.EXITED)
 
 
 def _prunable(container: Container, keys: Mapping[str, tuple[str, ...]]) -> bool:

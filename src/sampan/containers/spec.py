@@ -60,6 +60,7 @@ class Facts:
     identity: Identity
     confinement: Confinement
     cgroup_version: int
+    cgroup_parent: str
     bound: Sequence[BoundPath] = ()
     scratch: Sequence[Scratch] = ()
     devices: Sequence[DeviceNode] = ()
@@ -197,7 +198,7 @@ def _scratch(point: Scratch) -> dict[str, Any]:
 def _linux(container: Container, facts: Facts) -> dict[str, Any]:
     host, confinement = container.wanted.host, facts.confinement
     result: dict[str, Any] = {
-        "cgroupsPath": f"/{resources.PARENT}/{container.id}",
+        "cgroupsPath": f"/{facts.cgroup_parent}/{container.id}",
         "namespaces": _namespaces(container, facts),
         "maskedPaths": list(confinement.masked_paths),
         "readonlyPaths": list(confinement.readonly_paths),

@@ -144,6 +144,7 @@ def _write_bundle(
         identity=identity,
         confinement=_confine(room, container),
         cgroup_version=room.host.hierarchy.version,
+        cgroup_parent=room.host.hierarchy.parent,
         bound=bound,
         scratch=[
             spec.Scratch(point.destination, point.options, point.read_only)

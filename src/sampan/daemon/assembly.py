@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -67,6 +68,13 @@ def new_id() -> str:
             return text
 
 
+def cgroup_parent(run_root: Path) -> str:
+    """`sampan`, or a name of its own for another run root: no daemon takes another's groups for strays."""
+    if run_root == Options().run_root:
+        return "sampan"
+    return f"sampan-{hashlib.sha256(os.fsencode(run_root)).hexdigest()[:8]}"
+
+
 def assemble(options: Options) -> Harbour:
     """Open the database and make every room; nothing is restored yet and nothing listens. Blocks."""
     for directory, mode in ((options.data_root, 0o711), (options.run_root, 0o711)):
@@ -89,7 +97,7 @@ def assemble(options: Options) -> Harbour:
         bus=bus,
         runtimes=runtimes,
         layout=Layout(options.data_root / "containers", options.run_root / "containers", options.run_root / "runtime"),
-        host=facts.read(),
+        host=facts.read(cgroup_parent=cgroup_parent(options.run_root)),
         defaults=_defaults(options),
         watches=inotify.Watches(),
         now_ns=time.time_ns,

@@ -14,7 +14,8 @@ from pathlib import Path
 from sampan import errors
 
 ROOT = Path("/sys/fs/cgroup")
-PARENT = "sampan"  # every container's group is /sampan/<id>
+FIRST_PAUSE_S = 0.0005  # the kernel is burying the last process
+LONGEST_PAUSE_S = 0.02
 
 
 class CgroupStuck(errors.Broken):
@@ -27,30 +28,32 @@ class Hierarchy:
 
     version: int
     roots: tuple[Path, ...]  # every mounted hierarchy
+    parent: str  # every container's group is /<parent>/<id>; a daemon takes all groups in it for its own
 
     def paths(self, name: str) -> Iterator[Path]:
         """The directories of one group, one a hierarchy."""
         for root in self.roots:
-            yield root / PARENT / name
+            yield root / self.parent / name
 
     def controller(self, controller: str, name: str) -> Path:
         """The directory with the files of one controller."""
-        return ROOT / PARENT / name if self.version == 2 else ROOT / controller / PARENT / name
+        base = ROOT if self.version == 2 else ROOT / controller
+        return base / self.parent / name
 
 
-def detect(root: Path = ROOT) -> Hierarchy:
+def detect(parent: str, root: Path = ROOT) -> Hierarchy:
     """What this host has mounted."""
     if (root / "cgroup.controllers").exists():
-        return Hierarchy(2, (root,))
+        return Hierarchy(2, (root,), parent)
     roots = {entry.resolve() for entry in root.iterdir() if entry.is_dir() and (entry / "cgroup.procs").exists()}
-    return Hierarchy(1, tuple(sorted(roots)))
+    return Hierarchy(1, tuple(sorted(roots)), parent)
 
 
 def names(hierarchy: Hierarchy) -> set[str]:
     """Every container that has a group anywhere."""
     found: set[str] = set()
     for root in hierarchy.roots:
-        parent = root / PARENT
+        parent = root / hierarchy.parent
         if parent.is_dir():
             found.update(entry.name for entry in os.scandir(parent) if entry.is_dir())
     return found
@@ -103,6 +106,7 @@ def _thaw(hierarchy: Hierarchy, name: str) -> None:
 def remove(hierarchy: Hierarchy, name: str, *, timeout_s: float = 2.0) -> None:
     """Remove the group everywhere, killing what still runs in it. Raises `CgroupStuck`. Blocks."""
     deadline = time.monotonic() + timeout_s
+    pause_s = FIRST_PAUSE_S
     while True:
         left = [path for path in hierarchy.paths(name) if path.exists() and not _remove_tree(path)]
         if not left:
@@ -115,7 +119,8 @@ def remove(hierarchy: Hierarchy, name: str, *, timeout_s: float = 2.0) -> None:
             except ProcessLookupError:
                 continue
         _thaw(hierarchy, name)
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def _remove_tree(path: Path) -> bool:

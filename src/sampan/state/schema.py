@@ -112,8 +112,8 @@ repository = Table(
     Column("created_ns", BigInteger, nullable=False),
 )
 
-# Which blobs a repository shows. Each row has a hold `repository:<name>`; rows that no manifest of the repository names are
-# dropped after a grace period.
+# Which blobs a repository shows. Each row has a hold `repository:<name>`; rows that no manifest of the repository names
+# are dropped after a grace period.
 repository_blob = Table(
     "repository_blob",
     metadata,

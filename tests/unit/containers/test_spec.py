@@ -8,7 +8,6 @@ import pytest
 from sampan.containers import resources, spec, wanted
 from sampan.containers.model import Container, Phase, State
 from sampan.containers.users import Identity
-from sampan.kernel import cgroups
 from sampan.security import confinement
 from sampan.security.capabilities import NAMES
 
@@ -24,7 +23,7 @@ def facts(**changes: Any) -> spec.Facts:
     confined = confinement.confine(
         privileged=False, cap_add=(), cap_drop=(), security_opt=(), bounding=frozenset(NAMES), machine="x86_64"
     )
-    base = spec.Facts("/rootfs", "/run/netns/x", Identity(0, 0, (), "/root"), confined, 1)
+    base = spec.Facts("/rootfs", "/run/netns/x", Identity(0, 0, (), "/root"), confined, 1, "sampan")
     return dataclasses.replace(base, **changes)
 
 
@@ -102,10 +101,6 @@ def test_a_limit_never_exceeds_the_hosts_own(asked: int, most: int, given: int) 
     item = container(Ulimits=[{"Name": "nofile", "Soft": asked, "Hard": asked}])
     document = spec.runtime_configuration(item, facts(hard_limits={"RLIMIT_NOFILE": most}))
     assert document["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "hard": given, "soft": given}]
-
-
-def test_the_parent_group_is_the_kernel_rooms() -> None:
-    assert resources.PARENT == cgroups.PARENT
 
 
 @pytest.mark.parametrize("text", ["c 1:3", "x 1:3 rwm", "c 1 rwm", "c 1:3 rwx", ""])

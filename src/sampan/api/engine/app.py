@@ -108,7 +108,8 @@ class Face:
             own_name=self._engine.facts.hostname,
         )
         if reason:
-            raise OriginRefused("request refused", why=reason, remedy="ask by the address; pages need an allowed origin")
+            remedy = "ask by the address; pages need an allowed origin"
+            raise OriginRefused("request refused", why=reason, remedy=remedy)
 
     async def add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """A signal: every answer says which API this is."""
