@@ -145,7 +145,6 @@ class Worker(threading.Thread):
         on("exec", self.containers, "running", self.exec_one, 1.0)
         on("pause", self.containers, "running", self.pause_one, 0.7)
         on("rename", self.containers, "", self.rename_one, 0.5)
-        on("commit", self.containers, "running", self.commit_one, 0.4)
         on("connect", self.containers, "running", self.connect_one, 0.7)
         on("rm", self.containers, "created", self.remove_one, 0.7)
         on("rm", self.containers, "exited", self.remove_one, 2.0)
@@ -239,12 +238,6 @@ class Worker(threading.Thread):
         self.api.rename(entry_id, new)
         self.containers[name].is_ = ABSENT
         self.containers[new] = entry
-
-    def commit_one(self, name: str) -> None:
-        text = f"{self._new('k')}:1".lower()
-        self.images[text] = Entry(state="tagged")
-        self.api.commit(name, *text.split(":"))
-        self.images[text].is_ = THERE
 
     def connect_one(self, name: str) -> None:
         networks = [n for n, e in self.networks.items() if e.is_ == THERE]
@@ -390,6 +383,8 @@ def _settle(kind: str, book: dict[str, Entry], found: set[str]) -> list[str]:
             faults.append(f"{kind} {name} is lost")
         if entry.is_ == ABSENT and present:
             faults.append(f"{kind} {name} is back")
+        if entry.is_ == UNKNOWN and (entry.state == "tagged" or kind == "registry tag"):
+            entry.marker = ""  # the name may still be that of the image before
         entry.is_ = THERE if present else ABSENT
         if not present:
             del book[name]

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -152,8 +153,9 @@ class Harbour:
         return list(json.loads(self.host.run([*words, *arguments])))
 
     def _answers(self) -> bool:
-        if not self.socket.exists():
-            return False
+        with socket.socket(socket.AF_UNIX) as probe:  # docker-py leaves a socket open when nobody listens
+            if probe.connect_ex(str(self.socket)):
+                return False
         client = self.client(5.0)
         try:
             return bool(client.ping())
@@ -179,14 +181,15 @@ class Host:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
             environment.pop(name, None)
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            ["sh", "-ec", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "host.err").open("a"),
-            text=True,
-            env=environment,
-        )
+        with (folder / "host.err").open("a") as complaints:
+            self._process = subprocess.Popen(
+                ["sh", "-ec", program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+                env=environment,
+            )
         self._ask({"do": "ping"})
 
     def spawn(self, command: Sequence[str], *, log: Path) -> int:
