@@ -348,11 +348,12 @@ class Networks:
         leading = plan.way_out(rest)
         if any(entry.endpoint_id == endpoint.id for entry in self._ledger.published_by(container_id)):
             await self._move_ports(container_id, leading)
+        # The row before its pair: after a crash a pair without a row is a stray and goes, as it was asked to.
+        await self._database.write(lambda connection: store.remove_endpoint(connection, endpoint.id))
         try:
             await asyncio.to_thread(self._host.disconnect, container_id, endpoint, leading)
         finally:
             self._ledger.remove_endpoint(endpoint)
-            await self._database.write(lambda connection: store.remove_endpoint(connection, endpoint.id))
 
     async def _move_ports(self, container_id: str, leading: Endpoint | None) -> None:
         """Let a container's published ports lead to another of its endpoints, or to nothing."""
