@@ -41,26 +41,26 @@ async def ended(room: Room, exit_: keeping.Exit) -> None:
 
 async def finish(room: Room, live: Live, container: Container, *, code: int, finished_ns: int, error: str = "") -> None:
     """Record the exit, wake who waits, free what it had, and go on by policy. The caller holds the lock."""
-    out_of_memory = await asyncio.to_thread(cgroups.out_of_memory, room.host.hierarchy, container.id)
+    out_of_memory = cgroups.out_of_memory(room.host.hierarchy, container.id)  # one small file: no thread
     state = dataclasses.replace(
         container.state, pid=0, exit_code=code, finished_ns=finished_ns, oom_killed=out_of_memory, error=error
     )
     policy = container.wanted.host.restart_policy
     delay_s = restarts.delay(policy, state, previous_delay_s=live.restart_delay_s)
-    phase = Phase.EXITED if delay_s is None else Phase.RESTARTING
+    goes = container.wanted.host.auto_remove and not room.stopping
+    phase = Phase.RESTARTING if delay_s is not None else Phase.REMOVING if goes else Phase.EXITED
     container = await room.database.write(lambda c: store.move(c, container.id, phase, state))
     if out_of_memory:
         room.publish(container, "oom")
     seconds = max(0, finished_ns - state.started_ns) // 10**9
     room.publish(container, "die", exitCode=str(code), execDuration=str(seconds))
     live.has_exited(code)
-    await cleaning.release(room, container)
-    await cleaning.forget(room, container.id)
+    await asyncio.gather(cleaning.release(room, container), cleaning.forget(room, container.id))
     if delay_s is not None:
         live.restart_delay_s = delay_s
         live.restart = room.spawn(start_later(room, live, container.id, delay_s))
-    elif container.wanted.host.auto_remove and not room.stopping:
-        await remove(room, live, container, volumes=True)
+    elif goes:
+        await _finish_removal(room, live, container, volumes=True)
 
 
 async def start_later(room: Room, live: Live, container_id: str, delay_s: float) -> None:
@@ -109,6 +109,10 @@ async def remove(room: Room, live: Live, container: Container, *, volumes: bool)
 async def finish_removal(room: Room, live: Live, container: Container, *, volumes: bool) -> None:
     """All of a removal behind the phase `removing`, again after a crash."""
     await cleaning.release(room, container)
+    await _finish_removal(room, live, container, volumes=volumes)
+
+
+async def _finish_removal(room: Room, live: Live, container: Container, *, volumes: bool) -> None:
     await asyncio.to_thread(rootfs.discard, room.paths(container.id))
 
     def verb(connection: Connection) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from sampan import errors
@@ -31,11 +31,12 @@ async def start(room: Room, live: Live, container: Container, *, by_policy: bool
     before = container.state
     count = before.restart_count + 1 if by_policy else 0
     began = dataclasses.replace(before, error="", oom_killed=False, restart_count=count, stopped_by_user=False)
-    container = await room.database.write(lambda c: store.move(c, container.id, Phase.STARTING, began))
+    announced = asyncio.ensure_future(room.database.write(lambda c: store.move(c, container.id, Phase.STARTING, began)))
     try:
-        started = await _perform(room, container)
+        started = await _perform(room, container, announced)
     except BaseException as error:
-        await _undo(room, container, error)
+        await asyncio.shield(announced)
+        await _undo(room, dataclasses.replace(container, state=began), error)
         raise
     state = dataclasses.replace(began, pid=started.pid, started_ns=started.started_ns, exit_code=0, finished_ns=0)
     container = await room.database.write(lambda c: store.move(c, container.id, Phase.RUNNING, state))
@@ -44,7 +45,9 @@ async def start(room: Room, live: Live, container: Container, *, by_policy: bool
     return container
 
 
-async def _perform(room: Room, container: Container) -> keeping.Started:
+async def _perform(room: Room, container: Container, announced: Awaitable[Container]) -> keeping.Started:
+    """`announced`: the row says `starting`. That must be on disk before a process runs; what comes before it is swept
+    at the next start in any phase."""
     place = room.paths(container.id)
     prepared = asyncio.create_task(_prepare_root(room, container, place))
     try:
@@ -53,7 +56,7 @@ async def _perform(room: Room, container: Container) -> keeping.Started:
         await asyncio.wait([prepared])
     prepared.result()
     configuration = await asyncio.to_thread(_write_bundle, room, container, place, attachment, joined)
-    await asyncio.to_thread(_populate, room, container, place)
+    await announced
     return await _launch(room, container, place, configuration)
 
 
@@ -155,6 +158,7 @@ def _write_bundle(
         joined={kind: path for kind, path in joined.items() if kind != "network"},
         hard_limits=room.host.hard_limits,
     )
+    _populate(room, container, place)
     document = spec.runtime_configuration(container, settled)
     files.write_scratch(place.configuration, json.dumps(document).encode(), mode=0o600)
     return place.configuration
@@ -224,7 +228,7 @@ def _bound(room: Room, container: Container) -> list[spec.BoundPath]:
 
 
 def _populate(room: Room, container: Container, place: Paths) -> None:
-    """Fill empty volumes from the image. Blocking."""
+    """Fill empty volumes from the image."""
     for point in mount_points(container):
         if point.kind == "volume" and point.copy:
             rootfs.fill_volume(place.rootfs, point.destination, room.volumes.ensure(point.source))

@@ -265,6 +265,8 @@ class Networks:
             await _whole(self._detach(container_id))
 
     async def _detach(self, container_id: str) -> None:
+        if not self._ledger.endpoints_of(container_id) and not self._host.has_namespace(container_id):
+            return  # nothing to take back: a removal asks again what an exit did
         self._names.close(container_id)
         self._leave(endpoint.interface for endpoint in self._ledger.endpoints_of(container_id) if endpoint.interface)
         published = self._ledger.published_by(container_id)
