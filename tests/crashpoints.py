@@ -92,6 +92,11 @@ def _on_network(api: Any, name: str) -> None:
     api.create_network(f"{name}-net")
 
 
+def _connected(api: Any, name: str) -> None:
+    _on_network(api, name)
+    api.connect_container_to_network(name, f"{name}-net")
+
+
 def _nothing(_api: Any, _name: str) -> None:
     pass
 
@@ -113,6 +118,10 @@ VERBS = {
     "connect": Verb(
         _on_network, lambda api, name: api.connect_container_to_network(name, f"{name}-net"), (403, 409, 500)
     ),
+    "disconnect": Verb(
+        _connected, lambda api, name: api.disconnect_container_from_network(name, f"{name}-net"), (403, 404, 500)
+    ),
+    "rename": Verb(_running, lambda api, name: api.rename(name, f"{name}-new"), (404, 409)),
     "volume-create": Verb(_nothing, lambda api, name: api.create_volume(name)),
     "volume-rm": Verb(lambda api, name: api.create_volume(name), lambda api, name: api.remove_volume(name), (404,)),
 }
