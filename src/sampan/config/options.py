@@ -55,7 +55,7 @@ class Options:
         metavar="ADDRESS",
     )
     registry_root: str = _option(
-        "", "directory of the content store; by itself <data root>/content", "--registry-root", metavar="DIR"
+        "", "directory of the content store; by itself `content` in the data root", "--registry-root", metavar="DIR"
     )
     insecure_registries: list[str] = _option(
         [], "registry (host:port or CIDR) spoken to without TLS", "--insecure-registry", metavar="HOST"
