@@ -207,7 +207,15 @@ def test_a_restart_policy_starts_it_again(docker: Cli) -> None:
 
 
 def test_logs_have_times_tails_and_streams(docker: Cli) -> None:
-    docker("run", "--name", "talker", IMAGE, "sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; echo oops >&2")
+    docker(
+        "run",
+        "--name",
+        "talker",
+        IMAGE,
+        "sh",
+        "-c",
+        "for i in 1 2 3 4 5; do echo line $i; done; sleep 0.3; echo oops >&2",
+    )
     assert docker.run("logs", "talker").stdout.decode().split("\n")[0] == "line 1"
     assert docker.run("logs", "talker").stderr == b"oops\n"
     assert docker.run("logs", "--tail", "2", "talker").stdout.count(b"\n") == 1
