@@ -360,6 +360,8 @@ class Containers:
             joins = {**container.wanted.networking.endpoints_config, name: settings}
             changed = creating.with_networks(container, joins)
             joining.check(changed.wanted)
+            # The wish first: after a crash the same request once more finishes it.
+            await self._room.database.write(lambda c: store.change(c, changed))
             if container.alive:
                 wish = EndpointWish(
                     name,
@@ -369,10 +371,13 @@ class Containers:
                 )
                 wishes = tuple(ports.wishes(container.wanted.config, container.wanted.host))
                 hostname = spec.hostname(container)
-                await self._room.networks.connect(
-                    container.id, name=container.name, wish=wish, hostname=hostname, ports=wishes
-                )
-            await self._room.database.write(lambda c: store.change(c, changed))
+                try:
+                    await self._room.networks.connect(
+                        container.id, name=container.name, wish=wish, hostname=hostname, ports=wishes
+                    )
+                except BaseException:
+                    await self._room.database.write(lambda c: store.change(c, container))
+                    raise
         self._room.bus.publish("network", "connect", name, container=container.id)
 
     async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
@@ -381,11 +386,11 @@ class Containers:
         async with self._room.live_of(container.id).lock:
             container = self.get(container.id)
             name = self._room.networks.get(network).name
-            if container.alive:
-                await self._room.networks.disconnect(container.id, name)
             joins = {k: v for k, v in container.wanted.networking.endpoints_config.items() if k != name}
             changed = creating.with_networks(container, joins)
-            await self._room.database.write(lambda c: store.change(c, changed))
+            await self._room.database.write(lambda c: store.change(c, changed))  # first, as above
+            if container.alive:
+                await self._room.networks.disconnect(container.id, name)
         self._room.bus.publish("network", "disconnect", name, container=container.id)
 
     # --- the daemon's own start and end
