@@ -116,10 +116,10 @@ VERBS = {
     "network-create": Verb(_nothing, lambda api, name: api.create_network(name), (409,)),
     "network-rm": Verb(lambda api, name: api.create_network(name), lambda api, name: api.remove_network(name), (404,)),
     "connect": Verb(
-        _on_network, lambda api, name: api.connect_container_to_network(name, f"{name}-net"), (403, 409, 500)
+        _on_network, lambda api, name: api.connect_container_to_network(name, f"{name}-net"), (403, 409)
     ),
     "disconnect": Verb(
-        _connected, lambda api, name: api.disconnect_container_from_network(name, f"{name}-net"), (403, 404, 500)
+        _connected, lambda api, name: api.disconnect_container_from_network(name, f"{name}-net"), (403, 404, 409)
     ),
     "rename": Verb(_running, lambda api, name: api.rename(name, f"{name}-new"), (404, 409)),
     "volume-create": Verb(_nothing, lambda api, name: api.create_volume(name)),
