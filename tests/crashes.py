@@ -229,6 +229,8 @@ class Worker(threading.Thread):
         entry.state = "running"
 
     def rename_one(self, name: str) -> None:
+        if self.containers[name].fleeting:
+            return
         entry = self.containers.pop(name)
         new = self._new("n")
         self.containers[name], self.containers[new] = Entry(), Entry()

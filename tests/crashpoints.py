@@ -115,9 +115,7 @@ VERBS = {
     "pull": Verb(_pushed, _pull),
     "network-create": Verb(_nothing, lambda api, name: api.create_network(name), (409,)),
     "network-rm": Verb(lambda api, name: api.create_network(name), lambda api, name: api.remove_network(name), (404,)),
-    "connect": Verb(
-        _on_network, lambda api, name: api.connect_container_to_network(name, f"{name}-net"), (403, 409)
-    ),
+    "connect": Verb(_on_network, lambda api, name: api.connect_container_to_network(name, f"{name}-net"), (403, 409)),
     "disconnect": Verb(
         _connected, lambda api, name: api.disconnect_container_from_network(name, f"{name}-net"), (403, 404, 409)
     ),
