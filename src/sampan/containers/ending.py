@@ -113,7 +113,7 @@ async def finish_removal(room: Room, live: Live, container: Container, *, volume
 
 
 async def _finish_removal(room: Room, live: Live, container: Container, *, volumes: bool) -> None:
-    await asyncio.to_thread(rootfs.discard, room.paths(container.id))
+    """The row goes first and the files after the answer: what a crash leaves of them has no row and is swept."""
 
     def verb(connection: Connection) -> tuple[str, ...]:
         gone = room.volumes.release(connection, container.id, with_anonymous=volumes)
@@ -125,3 +125,11 @@ async def _finish_removal(room: Room, live: Live, container: Container, *, volum
     room.publish(container, "destroy")
     room.live.pop(container.id, None)
     live.is_removed(container.state.exit_code)
+    room.spawn(_discard(room, container))
+
+
+async def _discard(room: Room, container: Container) -> None:
+    try:
+        await asyncio.to_thread(rootfs.discard, room.paths(container.id))
+    except OSError as error:
+        log.error("removing the files of container %s: %s", container.short_id, error)

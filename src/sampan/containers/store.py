@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 
 import sqlalchemy
@@ -11,7 +12,10 @@ from sqlalchemy import Connection
 from sampan import errors
 from sampan.containers import wanted
 from sampan.containers.model import NEXT, Container, ContainerUnknown, Phase, State
+from sampan.containers.wanted import Wanted
 from sampan.state.schema import container as table
+
+ID_LENGTH = 64  # hexadecimal digits
 
 
 class NameTaken(errors.Conflict):
@@ -75,6 +79,10 @@ def find_by_name(connection: Connection, name: str) -> Container | None:
 
 def resolve(connection: Connection, reference: str) -> Container:
     """By full id, name, or the start of an id. Raises `ContainerUnknown`, `Invalid` if several ids start so."""
+    if len(reference) == ID_LENGTH:
+        row = connection.execute(table.select().where(table.c.id == reference)).first()
+        if row is not None:
+            return _container(row)
     named = find_by_name(connection, reference.removeprefix("/"))
     if named is not None:
         return named
@@ -98,6 +106,12 @@ def by_image(connection: Connection, image_id: str) -> list[Container]:
     return [_container(row) for row in connection.execute(table.select().where(table.c.image_id == image_id))]
 
 
+@functools.lru_cache(512)
+def _wanted(text: str) -> Wanted:
+    """The same text is read many times in a container's life, and nobody changes what came out."""
+    return wanted.decode(text)
+
+
 def _values(item: Container) -> dict[str, object]:
     return {
         "id": item.id,
@@ -116,7 +130,7 @@ def _container(row: sqlalchemy.Row[tuple[object, ...]]) -> Container:
         name=row.name,
         image_id=row.image_id,
         phase=Phase(row.phase),
-        wanted=wanted.decode(row.wanted),
+        wanted=_wanted(row.wanted),
         state=State(**json.loads(row.state)),
         created_ns=row.created_ns,
     )

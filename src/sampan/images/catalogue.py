@@ -14,6 +14,7 @@ from sampan.formats.digest import Digest, InvalidDigest
 from sampan.images import model, store
 from sampan.state.database import Database
 
+CACHED = 256  # names whose image is kept in memory
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}\Z")
 
 
@@ -34,13 +35,26 @@ class Catalogue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._cached: dict[str, tuple[model.Image, str | None]] = {}
+        self._cached_version = -1
 
     def get(self, name: str) -> model.Image:
         """By reference, id or shortened id. Raises `NoSuchImage`, `AmbiguousId`."""
         return self.find(name)[0]
 
     def find(self, name: str) -> tuple[model.Image, str | None]:
-        """The image, and the full reference if `name` is one rather than an id."""
+        """The image, and the full reference if `name` is one rather than an id.
+
+        A start asks for its image several times: answers are kept until a verb touches an image.
+        """
+        version = self._database.version(store.TOPIC)
+        if version != self._cached_version or len(self._cached) >= CACHED:
+            self._cached, self._cached_version = {}, version
+        if name not in self._cached:
+            self._cached[name] = self._find(name)
+        return self._cached[name]
+
+    def _find(self, name: str) -> tuple[model.Image, str | None]:
         with self._database.read() as connection:
             text = _full_reference(name)
             found = store.id_of_reference(connection, text) if text is not None else None

@@ -12,7 +12,10 @@ from sampan.blobs import store as blobs_store
 from sampan.formats import oci
 from sampan.formats.digest import Digest
 from sampan.images import model
+from sampan.state.database import touch
 from sampan.state.schema import blob_hold, image, image_layer, image_reference, layer, layer_form
+
+TOPIC = "images"  # every verb that changes an image or a reference touches it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def add_image(connection: sqlalchemy.Connection, new: NewImage, now_ns: int) -> 
 
     It takes over the manifest only if that is complete: the one it has may be the one whose blobs are here.
     """
+    touch(connection, TOPIC)
     for item in new.layers:
         add_layer(connection, item, now_ns)
     for form in new.forms:
@@ -149,6 +153,7 @@ def forget_layer_if_unused(connection: sqlalchemy.Connection, diff_id: str) -> b
 
 def set_reference(connection: sqlalchemy.Connection, text: str, image_id: str, now_ns: int) -> None:
     """Let a reference name the image, whatever it named before."""
+    touch(connection, TOPIC)
     row = insert(image_reference).values(reference=text, image_id=image_id, updated_ns=now_ns)
     connection.execute(
         row.on_conflict_do_update(index_elements=["reference"], set_={"image_id": image_id, "updated_ns": now_ns})
@@ -157,6 +162,7 @@ def set_reference(connection: sqlalchemy.Connection, text: str, image_id: str, n
 
 def remove_references(connection: sqlalchemy.Connection, texts: Iterable[str], image_id: str) -> list[str]:
     """Remove those that still name the image; returns the removed."""
+    touch(connection, TOPIC)
     mine = image_reference.c.image_id == image_id
     return [
         text
@@ -167,6 +173,7 @@ def remove_references(connection: sqlalchemy.Connection, texts: Iterable[str], i
 
 def remove_image(connection: sqlalchemy.Connection, image_id: str) -> list[Digest]:
     """Remove the image's rows and holds. Returns the blobs that nobody holds any more."""
+    touch(connection, TOPIC)
     connection.execute(image_layer.delete().where(image_layer.c.image_id == image_id))
     connection.execute(image.delete().where(image.c.id == image_id))
     return blobs_store.release(connection, holder(image_id))

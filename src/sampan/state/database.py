@@ -28,6 +28,14 @@ _Job = tuple[Callable[[sqlalchemy.Connection], Any], "Future[Any]"]
 LARGEST_BATCH = 64  # verbs in one transaction: bounds how long the first of them waits
 
 
+_TOUCHED = "sampan-touched"
+
+
+def touch(connection: sqlalchemy.Connection, topic: str) -> None:
+    """Called by a verb that changes what readers cache under `topic` (see `Database.version`)."""
+    connection.info.setdefault(_TOUCHED, set()).add(topic)
+
+
 class DatabaseClosed(errors.Unavailable):
     """A verb came after the daemon began to stop."""
 
@@ -41,6 +49,7 @@ class Database:
         self._readers: list[sqlalchemy.Connection] = []
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._versions: dict[str, int] = {}
         self._writer = threading.Thread(target=self._serve, name="database-writer", daemon=True)
         self._writer.start()
 
@@ -92,6 +101,10 @@ class Database:
         """`write` for worker threads."""
         return self.submit(verb).result()
 
+    def version(self, topic: str) -> int:
+        """Grows whenever a verb that called `touch` for the topic was committed: what was cached before is stale."""
+        return self._versions.get(topic, 0)
+
     def close(self) -> None:
         """Finish what is queued, then close every connection."""
         if self._closed:
@@ -130,18 +143,30 @@ class Database:
         results: list[tuple[Future[Any], Any]] = []
         try:
             with connection.begin():
-                for verb, done in batch:
-                    try:
-                        with connection.begin_nested():
-                            results.append((done, verb(connection)))
-                    except Exception as error:  # noqa: BLE001 - handed to the caller, whose verb it is
-                        done.set_exception(error)
-        except Exception as error:  # noqa: BLE001 - the commit failed: nobody's verb happened
-            for done, _ in results:
-                done.set_exception(error)
-            return
+                if len(batch) == 1:
+                    results.append((batch[0][1], batch[0][0](connection)))
+                else:
+                    results += self._run_each(connection, batch)
+        except Exception as error:  # noqa: BLE001 - nobody's verb happened: handed to every caller
+            results.clear()
+            for _, done in batch:
+                if not done.done():
+                    done.set_exception(error)
+        for topic in connection.info.pop(_TOUCHED, ()):
+            self._versions[topic] = self._versions.get(topic, 0) + 1
         for done, result in results:
             done.set_result(result)
+
+    def _run_each(self, connection: sqlalchemy.Connection, batch: list[_Job]) -> Iterator[tuple[Future[Any], Any]]:
+        """Each verb under a savepoint of its own: one that fails undoes only itself."""
+        for verb, done in batch:
+            try:
+                with connection.begin_nested():
+                    result = verb(connection)
+            except Exception as error:  # noqa: BLE001 - handed to the caller, whose verb it is
+                done.set_exception(error)
+            else:
+                yield done, result
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
