@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import click
 
@@ -118,10 +121,10 @@ def push(image: str, *, all_tags: bool, quiet: bool, disable_content_trust: bool
 @click.option("--change", "-c", multiple=True, help="Apply a Dockerfile instruction")
 @click.option("--message", "-m", default="", help="Commit message")
 @click.option("--platform", default="", help="Platform of the image")
-@click.argument("source", type=click.File("rb"), metavar="FILE|-")
+@click.argument("source", metavar="FILE|DIRECTORY|-")
 @click.argument("reference", default="", metavar="[REPOSITORY[:TAG]]")
-def import_(source: Any, reference: str, *, change: tuple[str, ...], message: str, platform: str) -> int:
-    """Import the contents of a tarball to make an image."""
+def import_(source: str, reference: str, *, change: tuple[str, ...], message: str, platform: str) -> int:
+    """Import a tarball (compressed or not), or a directory as it is, to make an image."""
     query: Query = {
         "fromSrc": "-",
         "repo": reference,
@@ -129,8 +132,26 @@ def import_(source: Any, reference: str, *, change: tuple[str, ...], message: st
         "platform": platform,
         "changes": list(change),
     }
-    progress.draw(daemon().lines("POST", "/images/create", query=query, upload=source), sys.stdout)
+    with _tar_of(source) as content:
+        progress.draw(daemon().lines("POST", "/images/create", query=query, upload=content), sys.stdout)
     return 0
+
+
+@contextlib.contextmanager
+def _tar_of(source: str) -> Iterator[IO[bytes]]:
+    """The bytes to send. A directory is packed by tar(1) on the way, sorted: the same files make the same layer."""
+    if source == "-":
+        yield sys.stdin.buffer
+    elif Path(source).is_dir():
+        options = ["--sort=name", "--numeric-owner", "--xattrs", "--xattrs-include=security.capability"]
+        with subprocess.Popen(["tar", "-C", source, *options, "-c", "."], stdout=subprocess.PIPE) as packing:
+            assert packing.stdout is not None
+            yield packing.stdout
+        if packing.returncode:
+            raise click.ClickException(f"tar could not read all of {source}; the image is incomplete: remove it")
+    else:
+        with click.open_file(source, "rb") as content:
+            yield content
 
 
 @click.command(context_settings=SETTINGS)
