@@ -127,7 +127,7 @@ sail() {
 
 up() {
   need_root up
-  install_packages runc nftables libnftables1 iproute2 busybox-static debootstrap procps python3-venv ca-certificates
+  install_packages runc nftables libnftables1 debootstrap procps python3-venv ca-certificates
   make_environment
   start_daemon
   sail

@@ -404,3 +404,18 @@ def test_events_tell_a_life(docker: Cli) -> None:
         "die",
         "destroy",
     ]
+
+
+def test_volumes_come_from_another_container(docker: Cli) -> None:
+    docker("run", "--name", "owner", "-v", "/cargo", IMAGE, "sh", "-c", "echo tea > /cargo/f")
+    assert docker.out("run", "--rm", "--volumes-from", "owner", IMAGE, "cat", "/cargo/f") == "tea"
+    read_only = docker("run", "--rm", "--volumes-from", "owner:ro", IMAGE, "touch", "/cargo/g", rc=1)
+    assert "Read-only" in read_only
+
+
+def test_a_whole_prune_removes_what_is_unused(docker: Cli) -> None:
+    docker("run", "--name", "done", IMAGE, "true")
+    docker("network", "create", "idle")
+    docker("system", "prune", "-f")
+    assert docker.out("ps", "-aq") == ""
+    assert "idle" not in docker.out("network", "ls", "--format", "{{.Name}}").split()

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from sampan import errors
-from sampan.containers import joining, merging, mountpoints, names, store
+from sampan.containers import joining, merging, mountpoints, names, store, unserved
 from sampan.containers.model import Container, Phase, State
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
@@ -31,6 +31,7 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
     if not merged.config.hostname and not joining.shared_with(joining.network_mode(merged)):
         hostname = container_id[:12]
         merged = Wanted(msgspec.structs.replace(merged.config, hostname=hostname), merged.host, merged.networking)
+    merged = _with_volumes_of_others(room, merged)
     points = mountpoints.collect(merged.host, merged.config.volumes, room.new_id)
     merged = _with_mounts(merged, points)
     container = Container(
@@ -62,6 +63,7 @@ def check(room: Room, merged: Wanted) -> list[str]:
     answer to a creation means the image, and it would go and pull it.
     """
     warnings = merging.check(merged, cpus=room.host.cpus)
+    unserved.check(merged.host)
     joining.check(merged)
     host = merged.host
     if host.runtime not in room.runtimes:
@@ -100,6 +102,26 @@ def _suggest(room: Room) -> str:
     return names.suggest(room.choose, taken)
 
 
+def _with_volumes_of_others(room: Room, wanted: Wanted) -> Wanted:
+    """`--volumes-from NAME[:ro]`: the binds and volumes the other has now, where the wish names nothing else."""
+    if not wanted.host.volumes_from:
+        return wanted
+    taken = {point.destination for point in mountpoints.collect(wanted.host, (), room.new_id)}
+    more: list[Mount] = []
+    for text in wanted.host.volumes_from:
+        reference, _, mode = text.partition(":")
+        if mode not in ("", "ro", "rw"):
+            raise mountpoints.MountInvalid(f"invalid mode for volumes-from: {mode}", remedy="use ro or rw")
+        for point in mountpoints.of(room.get(reference)):
+            if point.kind != "tmpfs" and point.destination not in taken:
+                taken.add(point.destination)
+                more.append(
+                    mountpoints.long_form(dataclasses.replace(point, read_only=point.read_only or mode == "ro"))
+                )
+    host = msgspec.structs.replace(wanted.host, mounts=[*wanted.host.mounts, *more])
+    return Wanted(wanted.config, host, wanted.networking)
+
+
 def _with_mounts(wanted: Wanted, points: tuple[MountPoint, ...]) -> Wanted:
     """Write the names that anonymous volumes got into the wish: the stored container always means the same volumes."""
     anonymous = [point for point in points if point.anonymous]
@@ -109,16 +131,6 @@ def _with_mounts(wanted: Wanted, points: tuple[MountPoint, ...]) -> Wanted:
     replaced = {point.destination for point in anonymous}
     binds = [text for text in host.binds if ":" in text or text not in replaced]
     mounts = [mount for mount in host.mounts if not (mount.type == "volume" and not mount.source)]
-    named = [_named(point) for point in anonymous]
+    named = [mountpoints.long_form(point) for point in anonymous]
     changed: HostConfig = msgspec.structs.replace(host, binds=binds, mounts=[*mounts, *named])
     return Wanted(wanted.config, changed, wanted.networking)
-
-
-def _named(point: MountPoint) -> Mount:
-    return Mount(
-        type="volume",
-        source=point.source,
-        target=point.destination,
-        read_only=point.read_only,
-        volume_options={} if point.copy else {"NoCopy": True},
-    )

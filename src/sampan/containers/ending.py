@@ -39,14 +39,28 @@ async def ended(room: Room, exit_: keeping.Exit) -> None:
         await finish(room, live, container, code=exit_.exit_code, finished_ns=exit_.finished_ns)
 
 
-async def finish(room: Room, live: Live, container: Container, *, code: int, finished_ns: int, error: str = "") -> None:
-    """Record the exit, wake who waits, free what it had, and go on by policy. The caller holds the lock."""
+async def finish(
+    room: Room,
+    live: Live,
+    container: Container,
+    *,
+    code: int,
+    finished_ns: int,
+    error: str = "",
+    failed_itself: bool = True,
+) -> None:
+    """Record the exit, wake who waits, free what it had, and go on by policy. The caller holds the lock.
+
+    `failed_itself`: the code is the program's own. A reboot is no failure that `on-failure` answers.
+    """
     out_of_memory = cgroups.out_of_memory(room.host.hierarchy, container.id)  # one small file: no thread
     state = dataclasses.replace(
         container.state, pid=0, exit_code=code, finished_ns=finished_ns, oom_killed=out_of_memory, error=error
     )
     policy = container.wanted.host.restart_policy
     delay_s = restarts.delay(policy, state, previous_delay_s=live.restart_delay_s)
+    if room.going_down or (policy.name == "on-failure" and not failed_itself):
+        delay_s = None
     goes = container.wanted.host.auto_remove and not room.stopping
     phase = Phase.RESTARTING if delay_s is not None else Phase.REMOVING if goes else Phase.EXITED
     container = await room.database.write(lambda c: store.move(c, container.id, phase, state))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sampan import errors
+from sampan.containers.model import Container
 from sampan.containers.wanted import HostConfig, Mount
 
 Kind = Literal["bind", "volume", "tmpfs"]
@@ -47,7 +48,7 @@ def collect(host: HostConfig, image_volumes: Iterable[str], new_name: Callable[[
     for text in host.binds:
         _add(points, parse_bind(text, new_name))
     for mount in host.mounts:
-        _add(points, _long_form(mount, new_name))
+        _add(points, _read_long_form(mount, new_name))
     for path, options in host.tmpfs.items():
         _add(points, MountPoint("tmpfs", "", _destination(path), options=options))
     for path in image_volumes:
@@ -87,7 +88,27 @@ def parse_bind(text: str, new_name: Callable[[], str]) -> MountPoint:
     )
 
 
-def _long_form(mount: Mount, new_name: Callable[[], str]) -> MountPoint:
+def of(container: Container) -> tuple[MountPoint, ...]:
+    """A stored container's mounts. The names of its anonymous volumes were settled when it was created."""
+
+    def no_new_name() -> str:
+        raise errors.Broken(f"container {container.short_id} has a volume without a name")
+
+    return collect(container.wanted.host, (), no_new_name)
+
+
+def long_form(point: MountPoint) -> Mount:
+    """A bind or a volume as `--mount` writes it."""
+    if point.kind == "bind":
+        options: dict[str, object] = {"Propagation": point.propagation}
+        if point.make_source:
+            options["CreateMountpoint"] = True
+        return Mount("bind", point.source, point.destination, point.read_only, bind_options=options)
+    volume_options: dict[str, object] = {} if point.copy else {"NoCopy": True}
+    return Mount("volume", point.source, point.destination, point.read_only, volume_options=volume_options)
+
+
+def _read_long_form(mount: Mount, new_name: Callable[[], str]) -> MountPoint:
     destination = _destination(mount.target)
     match mount.type:
         case "bind":

@@ -196,7 +196,7 @@ async def _lose(room: Room, container: Container) -> None:
         return
     await asyncio.to_thread(cgroups.remove, room.host.hierarchy, container.id)
     reason = "the process that held its streams ended (a reboot, or it was killed)"
-    await ending.finish(room, live, container, code=255, finished_ns=room.now_ns(), error=reason)
+    await ending.finish(room, live, container, code=255, finished_ns=room.now_ns(), error=reason, failed_itself=False)
 
 
 def _exit_record(room: Room, container: Container) -> tuple[int, int] | None:

@@ -89,7 +89,8 @@ class Room:
     live: dict[str, Live] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     restored: asyncio.Event = field(default_factory=asyncio.Event)  # rows and host agree; exits wait for it
-    stopping: bool = False
+    stopping: bool = False  # the daemon ends, containers go on
+    going_down: bool = False  # the containers end too, by nobody's wish: policies start none
 
     @property
     def keeper(self) -> keeping.Keeper:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 
@@ -25,6 +26,7 @@ from sampan.containers import (
     keeping,
     logs,
     merging,
+    mountpoints,
     names,
     ports,
     recovery,
@@ -47,6 +49,7 @@ from sampan.networks.model import Attachment as NetworkAttachment
 from sampan.networks.model import EndpointWish
 from sampan.volumes.service import directory_size
 
+log = logging.getLogger(__name__)
 Condition = Literal["not-running", "next-exit", "removed"]
 KILL_LIMIT_S = 30.0  # after SIGKILL: a process that does not end then hangs in the kernel
 
@@ -83,7 +86,7 @@ class Containers:
             wanted,
             image_ids=image_ids,
             networks_of=self._networks_of,
-            volumes_of=lambda item: [part for p in starting.mount_points(item) for part in (p.source, p.destination)],
+            volumes_of=lambda item: [part for p in mountpoints.of(item) for part in (p.source, p.destination)],
         )
 
     def count(self) -> Mapping[Phase, int]:
@@ -114,7 +117,7 @@ class Containers:
 
     def mounts(self, reference: str) -> tuple[MountPoint, ...]:
         """Binds, volumes and tmpfs, for inspect."""
-        return starting.mount_points(self.get(reference))
+        return mountpoints.of(self.get(reference))
 
     def volume_path(self, name: str) -> str:
         """Where a volume's content is, for inspect."""
@@ -153,8 +156,13 @@ class Containers:
                     await ending.remove(self._room, live, self.get(container.id), volumes=True)
                 raise
 
-    async def stop(self, reference: str, *, timeout_s: int | None = None, signal: str = "") -> None:
-        """Stop signal, then SIGKILL after the timeout (-1: never). Raises `Unchanged` if it does not run."""
+    async def stop(
+        self, reference: str, *, timeout_s: int | None = None, signal: str = "", by_user: bool = True
+    ) -> None:
+        """Stop signal, then SIGKILL after the timeout (-1: never). Raises `Unchanged` if it does not run.
+
+        What a user stopped stays down (`unless-stopped`); what goes down with the host comes up with it.
+        """
         container = self.get(reference)
         live = self._room.live_of(container.id)
         if container.phase in (Phase.RESTARTING, Phase.STARTING):
@@ -162,13 +170,14 @@ class Containers:
                 container = self.get(container.id)
                 if container.phase is Phase.RESTARTING:
                     live.cancel_restart()
-                    state = dataclasses.replace(container.state, stopped_by_user=True)
+                    state = dataclasses.replace(container.state, stopped_by_user=by_user)
                     await self._room.database.write(lambda c: store.move(c, container.id, Phase.EXITED, state))
                     return
         if not container.alive:
             raise errors.Unchanged(f"container {container.name} does not run")
         ended = asyncio.shield(live.end)
-        await self._mark_stopped(container)
+        if by_user:
+            await self._mark_stopped(container)
         config = container.wanted.config
         number = merging.parse_signal(signal or config.stop_signal or "TERM")
         if timeout_s is None:
@@ -412,9 +421,13 @@ class Containers:
         await self._room.settle()
 
     async def stop_all(self, *, timeout_s: int | None = None) -> None:
-        """End every container, as a host that goes down would."""
-        alive = [item for item in self.list(ContainerFilter(all=True)) if item.alive]
-        await asyncio.gather(*(self.stop(item.id, timeout_s=timeout_s) for item in alive), return_exceptions=True)
+        """End every container, as a host that goes down would; none is started again. Reports what does not end."""
+        self._room.going_down = True
+        up = [item for item in self.list(ContainerFilter(all=True)) if item.alive or item.phase is Phase.RESTARTING]
+        stops = (self.stop(item.id, timeout_s=timeout_s, by_user=False) for item in up)
+        for item, result in zip(up, await asyncio.gather(*stops, return_exceptions=True), strict=True):
+            if isinstance(result, BaseException) and not isinstance(result, errors.Unchanged):
+                log.error("stopping container %s: %s", item.name, result)
 
     # --- steps
 

@@ -19,7 +19,6 @@ from sampan import errors
 from sampan.containers import cleaning, facts, joining, keeping, mountpoints, ports, rootfs, runtime, spec, store, users
 from sampan.containers.layout import Paths
 from sampan.containers.model import Container, Phase
-from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Live, Room
 from sampan.host import files
 from sampan.networks.model import Attachment, Resolver
@@ -151,7 +150,7 @@ def _write_bundle(
         bound=bound,
         scratch=[
             spec.Scratch(point.destination, point.options, point.read_only)
-            for point in mount_points(container)
+            for point in mountpoints.of(container)
             if point.kind == "tmpfs"
         ],
         devices=facts.devices(host.devices, all_devices=host.privileged),
@@ -198,18 +197,9 @@ def _name_files(room: Room, container: Container, place: Paths, attachment: Atta
     return [spec.BoundPath(str(source), f"/etc/{name}") for name, source in sources.items()]
 
 
-def mount_points(container: Container) -> tuple[MountPoint, ...]:
-    """The container's mounts. Names of anonymous volumes were settled when it was created."""
-    return mountpoints.collect(container.wanted.host, (), _no_new_names)
-
-
-def _no_new_names() -> str:
-    raise errors.Broken("a stored container has a volume without a name")
-
-
 def _bound(room: Room, container: Container) -> list[spec.BoundPath]:
     result = []
-    for point in mount_points(container):
+    for point in mountpoints.of(container):
         if point.kind == "tmpfs":
             continue
         source = Path(point.source) if point.kind == "bind" else room.volumes.ensure(point.source)
@@ -229,7 +219,7 @@ def _bound(room: Room, container: Container) -> list[spec.BoundPath]:
 
 def _populate(room: Room, container: Container, place: Paths) -> None:
     """Fill empty volumes from the image."""
-    for point in mount_points(container):
+    for point in mountpoints.of(container):
         if point.kind == "volume" and point.copy:
             rootfs.fill_volume(place.rootfs, point.destination, room.volumes.ensure(point.source))
 

@@ -40,6 +40,7 @@ from sampan.state.database import Database
 from sampan.volumes.service import Volumes
 
 log = logging.getLogger(__name__)
+CERTIFICATES = Path("/etc/docker/certs.d")  # where users of docker keep the authorities of their registries
 
 
 @dataclass(slots=True)
@@ -151,7 +152,9 @@ def _registries(options: Options, secret: str) -> endpoints.Settings:
         host, _, port = text.removeprefix("tcp://").rpartition(":")
         names = {"127.0.0.1", "localhost", host} - {"0.0.0.0", "", "[::]"}
         own.update({f"{name}:{port}": secret for name in names})
-    return endpoints.Settings(insecure_registries=tuple(options.insecure_registries), own_registry=own)
+    return endpoints.Settings(
+        insecure_registries=tuple(options.insecure_registries), own_registry=own, certs_directory=CERTIFICATES
+    )
 
 
 def _network_settings(options: Options) -> Settings:

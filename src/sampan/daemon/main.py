@@ -74,7 +74,7 @@ async def run(options: Options) -> None:
 
 @contextlib.contextmanager
 def alone(options: Options) -> Iterator[None]:
-    """One daemon a data root and a network namespace, by locks that end with the process.
+    """One daemon a data root, a run root and a network namespace, by locks that end with the process.
 
     Bridges and the firewall table are named once in a network namespace: a second daemon would take the first one's
     for strays. The pid file is for people and scripts.
@@ -84,6 +84,8 @@ def alone(options: Options) -> Iterator[None]:
     held = [_lock(options.data_root / "lock", f"another daemon uses {options.data_root}")]
     try:
         LOCKS.mkdir(parents=True, exist_ok=True)
+        files.make_directories(options.run_root, mode=0o711)
+        held.append(_lock(options.run_root / "lock", f"another daemon uses {options.run_root}"))
         held.append(_lock(LOCKS / f"sampan-net-{here}.lock", "another Sampan daemon runs in this network namespace"))
         with _pid_file(options.pid_file):
             yield

@@ -82,9 +82,13 @@ def _bind(address: str) -> socket.socket:
 
 
 async def _collect(harbour: Harbour) -> None:
-    """Blobs that nobody holds go after their grace period."""
+    """Uploads, blobs and repositories that nobody needs go after their grace period."""
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
-        freed = await asyncio.to_thread(harbour.blobs.collect)
-        if freed:
-            log.info("collected %d bytes", freed)
+        try:
+            collected = await harbour.registry.collect()
+        except errors.SampanError as error:  # a full or failing disk: the next round may do better
+            log.error("collecting what nobody holds: %s", error)
+        else:
+            if collected.bytes_freed:
+                log.info("collected %d bytes", collected.bytes_freed)

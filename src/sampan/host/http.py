@@ -177,7 +177,7 @@ def _unreachable(method: str, url: str, origin: Origin, error: Exception) -> Unr
         return Unreachable(
             f'{verb} "{url}": tls: failed to verify certificate: {error.verify_message}',
             error,
-            remedy=f"put the authority's certificate in certs.d/{origin.host}:{origin.port}/ca.crt",
+            remedy=f"put the authority's certificate in /etc/docker/certs.d/{origin.host}:{origin.port}/ca.crt",
         )
     if isinstance(error, TimeoutError):
         return Unreachable(f'{verb} "{url}": net/http: request canceled while waiting for connection', error)

@@ -73,5 +73,5 @@ def check_realm(
     raise RealmRefused(
         f"{registry_host} wants the password sent to {host}",
         why="a token server on another host gets credentials only if the settings name it",
-        remedy=f"if {host} belongs to {registry_host}, add it to the registry's token servers",
+        remedy=f"pull without credentials, or let {registry_host} name a token server of its own domain",
     )

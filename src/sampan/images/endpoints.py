@@ -2,7 +2,7 @@
 
 Plain HTTP is allowed for loopback addresses, `localhost` and what the settings call insecure (a host, host:port, or a
 network in CIDR form); there https is tried first without checking certificates, as Docker does. Everything else is
-https with certificates checked against the system's authorities or `certs.d/<host:port>/*.crt`.
+https with certificates checked against the system's authorities or `/etc/docker/certs.d/<host:port>/*.crt`.
 """
 
 from __future__ import annotations

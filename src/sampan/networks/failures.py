@@ -43,7 +43,7 @@ class NoPoolLeft(errors.Conflict):
     def __init__(self) -> None:
         super().__init__(
             "all predefined address pools have been fully subnetted",
-            remedy="remove unused networks, give --subnet, or set default-address-pools",
+            remedy="remove unused networks (docker network prune), or give --subnet",
         )
 
 

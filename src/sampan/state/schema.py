@@ -22,14 +22,6 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-# Small facts of the installation: which pool the default bridge took, when index.json was written.
-fact = Table(
-    "fact",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
-)
-
 # --- blobs: content on disk, and who needs it -------------------------------------------------------------------
 
 blob = Table(

@@ -20,13 +20,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def put(name: str, value: str = "x") -> object:
-    return lambda connection: connection.execute(schema.fact.insert().values(name=name, value=value))
+def put(name: str) -> object:
+    return lambda connection: connection.execute(schema.repository.insert().values(name=name, created_ns=1))
 
 
 def names(database: Database) -> set[str]:
     with database.read() as connection:
-        return set(connection.execute(sqlalchemy.select(schema.fact.c.name)).scalars())
+        return set(connection.execute(sqlalchemy.select(schema.repository.c.name)).scalars())
 
 
 def test_what_a_verb_wrote_is_read_by_others(database: Database) -> None:

@@ -59,6 +59,7 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/images/json", images.list_all),
     Route("POST", "/images/create", images.create),
     Route("POST", "/images/prune", images.prune),
+    Route("POST", "/build/prune", images.prune_builds),
     Route("GET", "/images/{name*}/json", images.inspect),
     Route("GET", "/images/{name*}/history", images.history),
     Route("POST", "/images/{name*}/push", images.push),
