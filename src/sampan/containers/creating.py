@@ -36,7 +36,7 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
     merged = _with_mounts(merged, points)
     container = Container(
         id=container_id,
-        name=names.check(name) if name else _suggest(room),
+        name=names.check(name) if name else "",
         image_id=str(image.id),
         phase=Phase.CREATED,
         wanted=merged,
@@ -44,14 +44,16 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
         created_ns=room.now_ns(),
     )
 
-    def verb(connection: Connection) -> None:
-        store.add(connection, container)
+    def verb(connection: Connection) -> Container:
+        named = container if container.name else dataclasses.replace(container, name=_suggest(room, connection))
+        store.add(connection, named)
         for point in points:
             if point.kind == "volume":
                 room.volumes.declare(connection, point.source, container.id, anonymous=point.anonymous)
+        return named
 
     with room.images.reserve(container.image_id):
-        await room.database.write(verb)
+        container = await room.database.write(verb)
     room.publish(container, "create")
     return container, warnings
 
@@ -94,12 +96,9 @@ def _fits(platform: str, system: str, architecture: str) -> bool:
     return parts[0] == system and (len(parts) == 1 or parts[1] == architecture)
 
 
-def _suggest(room: Room) -> str:
-    def taken(name: str) -> bool:
-        with room.database.read() as connection:
-            return store.find_by_name(connection, name) is not None
-
-    return names.suggest(room.choose, taken)
+def _suggest(room: Room, connection: Connection) -> str:
+    """A free name, chosen in the transaction that takes it: two creations at once never choose the same."""
+    return names.suggest(room.choose, lambda name: store.find_by_name(connection, name) is not None)
 
 
 def _with_volumes_of_others(room: Room, wanted: Wanted) -> Wanted:
