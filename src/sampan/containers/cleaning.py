@@ -20,11 +20,14 @@ log = logging.getLogger(__name__)
 FORGET_LIMIT_S = 5.0  # an exec's end follows its container's; the keeper waits 0.2 s for pipes that others hold
 
 
-async def release(room: Room, container: Container) -> None:
-    """Give back what a start took: runtime state, control groups, networks, mounts. Idempotent; reports everything."""
+async def release(room: Room, container: Container, *, keep_rows: bool = False) -> None:
+    """Give back what a start took: runtime state, control groups, networks, mounts. Idempotent; reports everything.
+
+    `keep_rows`: the rows of its networks go with its own (`Networks.forget_rows`).
+    """
     gathered = await asyncio.gather(
         asyncio.to_thread(_forget_runtime, room, container),
-        room.networks.detach(container.id),
+        room.networks.detach(container.id, keep_rows=keep_rows),
         return_exceptions=True,
     )
     results: list[object] = [*gathered]

@@ -62,19 +62,25 @@ async def finish(
     if room.going_down or (policy.name == "on-failure" and not failed_itself):
         delay_s = None
     goes = container.wanted.host.auto_remove and not room.stopping
-    phase = Phase.RESTARTING if delay_s is not None else Phase.REMOVING if goes else Phase.EXITED
-    container = await room.database.write(lambda c: store.move(c, container.id, phase, state))
+    phase = Phase.RESTARTING if delay_s is not None else Phase.EXITED
+    if goes:  # its row goes in a moment: until then the keeper holds the exit, and a new daemon begins here again
+        container = dataclasses.replace(container, state=state)
+    else:
+        container = await room.database.write(lambda c: store.move(c, container.id, phase, state))
     if out_of_memory:
         room.publish(container, "oom")
     seconds = max(0, finished_ns - state.started_ns) // 10**9
     room.publish(container, "die", exitCode=str(code), execDuration=str(seconds))
     live.has_exited(code)
+    if goes:
+        await cleaning.release(room, container, keep_rows=True)
+        await _finish_removal(room, live, container, volumes=True)
+        room.spawn(cleaning.forget(room, container.id))
+        return
     await asyncio.gather(cleaning.release(room, container), cleaning.forget(room, container.id))
     if delay_s is not None:
         live.restart_delay_s = delay_s
         live.restart = room.spawn(start_later(room, live, container.id, delay_s))
-    elif goes:
-        await _finish_removal(room, live, container, volumes=True)
 
 
 async def start_later(room: Room, live: Live, container_id: str, delay_s: float) -> None:
@@ -122,7 +128,7 @@ async def remove(room: Room, live: Live, container: Container, *, volumes: bool)
 
 async def finish_removal(room: Room, live: Live, container: Container, *, volumes: bool) -> None:
     """All of a removal behind the phase `removing`, again after a crash."""
-    await cleaning.release(room, container)
+    await cleaning.release(room, container, keep_rows=True)
     await _finish_removal(room, live, container, volumes=volumes)
 
 
@@ -131,6 +137,7 @@ async def _finish_removal(room: Room, live: Live, container: Container, *, volum
 
     def verb(connection: Connection) -> tuple[str, ...]:
         gone = room.volumes.release(connection, container.id, with_anonymous=volumes)
+        room.networks.forget_rows(connection, container.id)
         store.remove(connection, container.id)
         return gone
 

@@ -202,10 +202,12 @@ class Keeper:
         stdin_once: bool = False,
         rows: int = 0,
         cols: int = 0,
+        record: bool = True,
         log: LogLimits = LogLimits(),
     ) -> Started:
         """Run the OCI runtime, which detaches and leaves the container to the keeper.
 
+        `record`: the exit goes to `exit.json` before it is told. Without it a keeper that dies takes the code along.
         With a terminal, argv holds `protocol.CONSOLE_SOCKET` where the console socket's path belongs.
         Raises: RuntimeFailed, Conflict (the name is held), KeeperGone.
         """
@@ -221,6 +223,7 @@ class Keeper:
             stdin_once=stdin_once,
             rows=rows,
             cols=cols,
+            record=record,
             log={"kind": log.kind, "max_size_bytes": log.max_size_bytes, "max_files": log.max_files},
         )
         ok = reply.ok()

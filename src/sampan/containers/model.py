@@ -1,8 +1,7 @@
 """Containers as values: identity, life cycle, and what is asked of the verbs. Pure.
 
 The life cycle is the table `NEXT`. `starting` and `removing` are the phases in which a crash leaves work to undo or to
-finish: a daemon that starts again takes them to `exited` and to nothing. A container of `run --rm` goes from `running`
-to `removing` at its exit, in one step.
+finish: a daemon that starts again takes them to `exited` and to nothing.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class Phase(StrEnum):
 NEXT: Mapping[Phase, frozenset[Phase]] = {
     Phase.CREATED: frozenset({Phase.STARTING, Phase.RESTARTING, Phase.REMOVING}),
     Phase.STARTING: frozenset({Phase.RUNNING, Phase.CREATED, Phase.EXITED, Phase.RESTARTING}),
-    Phase.RUNNING: frozenset({Phase.PAUSED, Phase.RESTARTING, Phase.EXITED, Phase.REMOVING}),
-    Phase.PAUSED: frozenset({Phase.RUNNING, Phase.EXITED, Phase.RESTARTING, Phase.REMOVING}),
+    Phase.RUNNING: frozenset({Phase.PAUSED, Phase.RESTARTING, Phase.EXITED}),
+    Phase.PAUSED: frozenset({Phase.RUNNING, Phase.EXITED, Phase.RESTARTING}),
     Phase.RESTARTING: frozenset({Phase.STARTING, Phase.EXITED}),
     Phase.EXITED: frozenset({Phase.STARTING, Phase.RESTARTING, Phase.REMOVING}),
     Phase.REMOVING: frozenset(),

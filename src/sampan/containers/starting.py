@@ -248,6 +248,7 @@ async def _launch(room: Room, container: Container, place: Paths, configuration:
         stdin_once=config.stdin_once,
         rows=rows,
         cols=columns,
+        record=not container.wanted.host.auto_remove,  # a removed container has no exit code: spare two flushes
         log=log_limits(room, container),
     )
     try:

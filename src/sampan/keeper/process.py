@@ -47,6 +47,7 @@ class Process:
         self.started_ns = 0
         self.exit_code: int | None = None
         self.finished_ns = 0
+        self.records = True  # whether its exit is written down before it is announced
         self.recorded = False
         self.stdin = -1
         self.stdin_once = False
@@ -202,12 +203,12 @@ class Process:
         """Write the exit down, then announce it. Called by the end of the outputs and by the grace: the first wins."""
         if self.state != DRAINING:
             return
-        if self.writer is None:
+        if self.writer is not None and not self._outputs:
+            self.writer.close()
+        if self.writer is None or not self.records:
             self._exited()
             return
         self.state = RECORDING
-        if not self._outputs:
-            self.writer.close()
         directory, facts = self.writer.directory, self.exit_facts()
         self._loop.in_background(lambda: self._write_exit(directory, facts), self._exited)
 

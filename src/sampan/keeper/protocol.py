@@ -52,6 +52,7 @@ EXEC_DEFAULTS = _SHARED_DEFAULTS
 RUN_DEFAULTS: dict[str, object] = {
     **_SHARED_DEFAULTS,
     "stdin_once": False,  # the first `stdin` request takes the keeper's own end: EOF follows when the taker closes it
+    "record": True,  # write exit.json; False where the exit ends the container's life anyway (`run --rm`)
     "log": {},  # kind "file" or "none", max_size_bytes, max_files
 }
 

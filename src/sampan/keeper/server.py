@@ -100,6 +100,7 @@ class Server:
         request.with_defaults(protocol.RUN_DEFAULTS)
         held = self._new_process(request.text("container"), "", client)
         held.stdin_once = request.flag("stdin_once")
+        held.records = request.flag("record")
         log_dir, log_options = request.text("log_dir"), _log_options(request)
         started = self._new_launch(client, request, held)
         record.remove_exit(log_dir)

@@ -259,12 +259,20 @@ class Networks:
         for endpoint in self._ledger.endpoints_of(container_id):
             self._ledger.remove_endpoint(endpoint)
 
-    async def detach(self, container_id: str) -> None:
-        """Take everything back that `attach` and `connect` gave. One that has nothing is no error."""
-        async with self._turn(container_id):
-            await _whole(self._detach(container_id))
+    async def detach(self, container_id: str, *, keep_rows: bool = False) -> None:
+        """Take everything back that `attach` and `connect` gave. One that has nothing is no error.
 
-    async def _detach(self, container_id: str) -> None:
+        `keep_rows`: the caller removes the rows with `forget_rows` in a transaction of its own; what a crash leaves of
+        them `restore` drops.
+        """
+        async with self._turn(container_id):
+            await _whole(self._detach(container_id, keep_rows=keep_rows))
+
+    def forget_rows(self, connection: store.Connection, container_id: str) -> None:
+        """Part of a container's removal, after `detach` with `keep_rows`."""
+        store.remove_container(connection, container_id)
+
+    async def _detach(self, container_id: str, *, keep_rows: bool) -> None:
         if not self._ledger.endpoints_of(container_id) and not self._host.has_namespace(container_id):
             return  # nothing to take back: a removal asks again what an exit did
         self._names.close(container_id)
@@ -277,7 +285,8 @@ class Networks:
             missing = True
         finally:
             self._forget(container_id)
-            await self._database.write(lambda connection: store.remove_container(connection, container_id))
+            if not keep_rows:
+                await self._database.write(lambda connection: store.remove_container(connection, container_id))
         if missing:
             log.warning("the firewall table lacked ports of container %s; writing it again", container_id[:12])
             await self._rewrite_table()
