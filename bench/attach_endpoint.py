@@ -84,7 +84,7 @@ def durable_row(folder: Path) -> float:
             started = time.perf_counter()
             database.write_blocking(
                 lambda connection, number=number: connection.exec_driver_sql(  # type: ignore[misc]
-                    "INSERT INTO fact VALUES (?, ?)", (f"bench {number}", "x")
+                    "INSERT INTO repository VALUES (?, ?)", (f"bench {number}", 1)
                 )
             )
             times.append((time.perf_counter() - started) * 1000)
