@@ -29,6 +29,7 @@ from sampan.networks.service import Networks
 from sampan.state.database import Database
 
 SAMPLES = 30
+BERTHS = 2  # as the daemon keeps
 PAUSE_S = 0.05  # between containers that start one at a time: less than a container's start takes
 
 
@@ -36,7 +37,13 @@ async def one_host(folder: Path, beside: int) -> dict[str, float]:
     """Medians of one round, in milliseconds."""
     database = Database.open(folder / "state.sqlite")
     networks = Networks(
-        database, Settings(), folder / "run", clock=time.time_ns, ids=lambda: secrets.token_hex(32), host_resolv_conf=()
+        database,
+        Settings(),
+        folder / "run",
+        clock=time.time_ns,
+        ids=lambda: secrets.token_hex(32),
+        host_resolv_conf=(),
+        berths=BERTHS,
     )
     await networks.restore(())
     await networks.create(NetworkWish("named"))

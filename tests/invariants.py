@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 ALIVE = ("running", "paused")
+BERTH = "sampan berth"  # pairs that a living daemon keeps ready for the next containers
+MOST_BERTHS = 2
 CGROUPS = Path("/sys/fs/cgroup")
 HOSTLESS = ("host", "null")
 
@@ -109,11 +111,13 @@ def links(facts: Facts) -> Iterator[str]:
     bridges = {row["interface"]: row for row in networks.values() if row["interface"] and row["driver"] == "bridge"}
     found = {link["ifname"]: link for link in facts.links}
     ends = {row["interface"]: row for row in facts.tables["endpoint"] if row["interface"]}
-    for name, link in found.items():
-        if name == "lo":
-            continue
-        if name not in bridges and name not in ends:
-            yield f"link {name} ({link.get('ifalias', '')}) belongs to nobody"
+    unknown = [link for name, link in found.items() if name != "lo" and name not in bridges and name not in ends]
+    berths = [link for link in unknown if link.get("ifalias") == BERTH]
+    if len(berths) > MOST_BERTHS:
+        yield f"{len(berths)} berths are kept ready, more than {MOST_BERTHS}"
+    for link in unknown:
+        if link not in berths:
+            yield f"link {link['ifname']} ({link.get('ifalias', '')}) belongs to nobody"
     for name in bridges:
         if name not in found:
             yield f"bridge {name} is missing"

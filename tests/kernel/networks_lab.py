@@ -71,7 +71,9 @@ class Lab:
 
         namespaces.run_in(self.outside, settle)
 
-    async def start(self, live: tuple[str, ...] = (), *, upstream_port: int = 53, **settings: object) -> Networks:
+    async def start(
+        self, live: tuple[str, ...] = (), *, upstream_port: int = 53, berths: int = 0, **settings: object
+    ) -> Networks:
         networks = Networks(
             self.database,
             Settings(**settings),  # type: ignore[arg-type]
@@ -80,6 +82,7 @@ class Lab:
             ids=lambda: secrets.token_hex(32),
             host_resolv_conf=(self.resolv_conf,),
             upstream_port=upstream_port,
+            berths=berths,
         )
         await networks.restore(live)
         return networks
@@ -189,6 +192,48 @@ async def neighbours(lab: Lab) -> None:
     off = namespaces.run_in(inside(one), lambda: namespaces.read_sysctl("net/ipv6/conf/eth0/disable_ipv6"))
     assert off in ("1", None)
     assert namespaces.run_in(inside(one), lambda: namespaces.read_sysctl("net/ipv4/ip_unprivileged_port_start")) == "0"
+
+
+async def ready_berths(lab: Lab) -> None:
+    networks = await lab.start(berths=2)
+    first = await lab.container(networks)
+    assert ready(networks) == 0, "the first container found none"
+    await lab.until(lambda: ready(networks) == 2, "two berths are made after the first attach")
+    second = await lab.container(networks, "bridge", PortWish(80, host_port=8080))
+    assert ready(networks) == 1
+    server = lab.listen(inside(second), 80)
+    assert lab.reaches(inside(first), ip(second), 80)
+    assert server.accept()[1][0] == ip(first)
+    assert lab.reaches(lab.outside, HOST, 8080)
+    (endpoint,) = second.endpoints
+    with netlink.Socket() as kernel:
+        named = {link.name: link for link in links.links(kernel)}
+    assert named[endpoint.interface].alias == "sampan berth"
+    assert namespaces.run_in(inside(second), hardware_address) == endpoint.mac
+    assert (
+        namespaces.run_in(inside(second), lambda: namespaces.read_sysctl("net/ipv4/ip_unprivileged_port_start")) == "0"
+    )
+    await lab.until(lambda: ready(networks) == 2, "the one that was taken is replaced")
+    await networks.restore((first.container_id, second.container_id))
+    assert ready(networks) == 0, "a restore knows no berths"
+    assert lab.reaches(inside(first), ip(second), 80)
+    for box in (first, second):
+        await networks.detach(box.container_id)
+    await lab.until(lambda: not lab.leftovers(), "containers leave nothing")
+    last = await lab.container(networks)
+    await lab.until(lambda: ready(networks) == 2, "berths are made again")
+    await networks.detach(last.container_id)
+    await networks.shutdown()
+    await lab.until(lambda: not lab.leftovers(), "berths go with the daemon that made them")
+
+
+def ready(networks: Networks) -> int:
+    return len(networks._host.berths._ready)
+
+
+def hardware_address() -> str:
+    with netlink.Socket() as kernel:
+        return next(link.mac for link in links.links(kernel) if link.name == "eth0")
 
 
 async def world(lab: Lab) -> None:
@@ -629,6 +674,7 @@ SCENARIOS: dict[str, Callable[[Lab], Awaitable[None]]] = {
     for one in (
         *(
             neighbours,
+            ready_berths,
             world,
             published,
             published_udp,

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="ma
 LAB = Path(__file__).with_name("networks_lab.py")
 SENTENCES = {
     "neighbours": "containers on one network reach each other and their gateway",
+    "ready_berths": "a container takes a namespace that was made ready and finds it as any other",
     "world": "the world sees containers under the host's address",
     "published": "a published port is reachable from everywhere and gone after detach",
     "published_udp": "a published UDP port answers from the address that was asked",

@@ -40,6 +40,7 @@ from sampan.state.database import Database
 from sampan.volumes.service import Volumes
 
 log = logging.getLogger(__name__)
+BERTHS = 2  # namespaces kept ready: the second covers a start that comes before the first is replaced
 CERTIFICATES = Path("/etc/docker/certs.d")  # where users of docker keep the authorities of their registries
 
 
@@ -87,7 +88,9 @@ def assemble(options: Options) -> Harbour:
     secret = secrets.token_hex(32)
     driver = layer_driver(options, blobs)
     images = Images(blobs, database, driver, bus, settings=_registries(options, secret))
-    networks = Networks(database, _network_settings(options), options.run_root, clock=time.time_ns, ids=new_id)
+    networks = Networks(
+        database, _network_settings(options), options.run_root, clock=time.time_ns, ids=new_id, berths=BERTHS
+    )
     volumes = Volumes(options.data_root / "volumes", database, bus, now_ns=time.time_ns, new_id=new_id)
     runtimes = _runtimes(options)
     room = Room(

@@ -129,8 +129,10 @@ def change(
     return Request("setlink", (name,), RTM_NEWLINK, 0, _LINK.pack(0, 0, 0, state, mask) + body)
 
 
-def up(index: int) -> Request:
-    return Request("setlink up", (index,), RTM_NEWLINK, 0, _LINK.pack(0, 0, index, IFF_UP, IFF_UP))
+def up(index: int, *, mac: str = "") -> Request:
+    """Bring a link up, with another hardware address if one is given."""
+    body = netlink.attribute(IFLA_ADDRESS, mac_bytes(mac)) if mac else b""
+    return Request("setlink up", (index,), RTM_NEWLINK, 0, _LINK.pack(0, 0, index, IFF_UP, IFF_UP) + body)
 
 
 def delete(name: str) -> Request:

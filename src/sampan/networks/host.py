@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -18,6 +18,7 @@ from typing import Final
 
 from sampan.kernel import conntrack, libc, links, namespaces, netlink, nfnetlink, nft
 from sampan.networks import failures, resolvconf, ruleset
+from sampan.networks.berths import Berth, Berths
 from sampan.networks.drivers import bridge
 from sampan.networks.model import Endpoint, Network, Protocol, PublishedPort, Settings
 
@@ -50,10 +51,14 @@ class Plug:
     leads_out: bool
 
 
+def _no_ids() -> str:
+    raise AssertionError("a host without berths makes no names")
+
+
 class Host:
     """The kernel of the network namespace in which the daemon runs."""
 
-    def __init__(self, settings: Settings, run_dir: Path) -> None:
+    def __init__(self, settings: Settings, run_dir: Path, *, berths: int = 0, ids: Callable[[], str] = _no_ids) -> None:
         self._settings = settings
         self._namespaces = run_dir / "netns"
         self._kernel = netlink.Socket()
@@ -61,8 +66,18 @@ class Host:
         self._flows = conntrack.Flows() if settings.iptables else None
         self._indexes: dict[str, int] = {}  # bridge name -> link number
         self._filtered = False  # the kernel passes bridged frames through the IP firewall
+        self.berths = Berths(self._kernel, size=berths, new_id=ids)
+
+    def refill(self, network: Network) -> None:
+        """Make berths in this network's bridge, in the background."""
+        try:
+            master = socket.if_nametoindex(network.interface)
+        except OSError:
+            return  # the next attach tells that the bridge is gone
+        self.berths.refill(network, master, filtered=self._filtered)
 
     def close(self) -> None:
+        self.berths.empty(for_good=True)
         self._kernel.close()
         if self._nft is not None:
             self._nft.close()
@@ -172,9 +187,17 @@ class Host:
     # --- containers
 
     def attach(
-        self, container_id: str, plugs: Sequence[Plug], published: Sequence[PublishedPort], *, names: bool
+        self,
+        container_id: str,
+        plugs: Sequence[Plug],
+        published: Sequence[PublishedPort],
+        *,
+        names: bool,
+        berth: Berth | None = None,
     ) -> Future[NameSockets | None]:
         """Make a namespace with all its endpoints, and publish. `names`: open a name server's sockets inside.
+
+        `berth`: a ready namespace for the only plug; it stays the caller's to close.
 
         Does not block: one thread of its own does all of it, which saves the switch to a worker thread and back.
         """
@@ -184,9 +207,12 @@ class Host:
             namespaces.drop(path)  # whatever an earlier life of this container left
             sockets: NameSockets | None = None
             try:
-                namespaces.settle(ipv6=False)
+                if berth is None:
+                    namespaces.settle(ipv6=False)
                 namespaces.keep_own(path)
-                self._plug(plugs, first=True)
+                if berth is None:
+                    self._plug(plugs)
+                self._settle_inside(plugs, first=True, set_mac=berth is not None)
                 sockets = _open_names() if names else None
                 self.publish(published)  # last, as nothing of a transaction that fails is there
             except BaseException:
@@ -196,7 +222,7 @@ class Host:
                 raise
             return sockets
 
-        return namespaces.start_in(None, build)
+        return namespaces.start_in(None if berth is None else berth.path, build)
 
     def detach(self, container_id: str, published: Sequence[PublishedPort]) -> None:
         """Take the ports back and drop the namespace; the kernel removes the links with it."""
@@ -207,7 +233,8 @@ class Host:
         """Plug one more endpoint into a namespace that is in use. `names`: it had no name server so far."""
 
         def build() -> NameSockets | None:
-            self._plug([plug], first=False)
+            self._plug([plug])
+            self._settle_inside([plug], first=False)
             return _open_names() if names else None
 
         try:
@@ -237,8 +264,8 @@ class Host:
         """Sockets for a container whose former ones died with the daemon."""
         return namespaces.run_in(self.namespace(container_id), _open_names)
 
-    def _plug(self, plugs: Sequence[Plug], *, first: bool) -> None:
-        """Make pairs into the calling thread's namespace and bring them up there."""
+    def _plug(self, plugs: Sequence[Plug]) -> None:
+        """Make pairs into the calling thread's namespace."""
         fd = namespaces.open_own()
         try:
             requests: list[netlink.Request] = []
@@ -253,11 +280,14 @@ class Host:
             raise
         finally:
             os.close(fd)
+
+    def _settle_inside(self, plugs: Sequence[Plug], *, first: bool, set_mac: bool = False) -> None:
+        """Bring the inner ends up in the calling thread's namespace, with addresses and the way out."""
         with netlink.Socket() as inside:
             requests = [links.up(1)] if first else []
             for plug in plugs:
                 index = socket.if_nametoindex(plug.endpoint.inside)
-                requests += bridge.settle_inside(plug.endpoint, index=index, leads_out=plug.leads_out)
+                requests += bridge.settle_inside(plug.endpoint, index=index, leads_out=plug.leads_out, set_mac=set_mac)
             inside.perform(requests)
 
     def _index(self, name: str) -> int:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from sampan.kernel import nft
 from sampan.networks import failures, plan, ports, resolvconf, store
+from sampan.networks.berths import INSIDE, REFILL_DELAY_S, Berth
 from sampan.networks.host import Host, NameSockets, Plug, held, held_among
 from sampan.networks.ledger import Ledger
 from sampan.networks.model import (
@@ -40,6 +41,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 NO_RESOLVER: Final = Resolver()
+MOST_WITH_BERTHS: Final = plan.BRIDGE_PORTS - 23  # near its limit a bridge's ports are for containers alone
 MANY_PORTS: Final = 64  # so many ports are tried in the event loop, 20 us each; more in a thread
 SWEEP_S: Final = 1.0  # seconds; an empty namespace is gone in some milliseconds, a thousand of them in one second
 
@@ -57,12 +59,14 @@ class Networks:
         ids: Callable[[], str],
         host_resolv_conf: Sequence[Path] = resolvconf.HOST_FILES,
         upstream_port: int = 53,
+        berths: int = 0,
     ) -> None:
+        """`berths`: how many namespaces are kept ready for the default network."""
         self._database = database
         self._settings = settings
         self._clock = clock
         self._ids = ids
-        self._host = Host(settings, run_dir)
+        self._host = Host(settings, run_dir, berths=berths, ids=ids)
         self._ledger = Ledger()
         self._names = Naming(
             self._ledger, settings, self._host, host_files=host_resolv_conf, upstream_port=upstream_port
@@ -181,34 +185,61 @@ class Networks:
         if self._ledger.endpoints_of(container_id):
             raise failures.AlreadyConnected(f"container {name} is attached already", remedy="detach it first")
         sockets: NameSockets | None = None
+        berth: Berth | None = None
         try:
             for wish in wishes:
                 self._reserve(wish, container_id, name, hostname)
+            berth = self._take_berth(container_id)
             endpoints = self._ledger.endpoints_of(container_id)
             published = await self._reserve_ports(container_id, wanted_ports)
             row = asyncio.ensure_future(
                 self._database.write(lambda connection: store.add_endpoints(connection, endpoints, published))
             )
             try:
-                sockets = await self._build(container_id, endpoints, published)
+                sockets = await self._build(container_id, endpoints, published, berth)
             finally:
                 await row
         except BaseException:
             await self._take_back(container_id, sockets)
             raise
+        finally:
+            if berth is not None:
+                berth.close()
+            self._refill_later()
         self._names.settle(container_id, resolver)
         await self._names.open(container_id, sockets)
         return self._attachment(container_id)
 
+    def _take_berth(self, container_id: str) -> Berth | None:
+        """A ready namespace for a container that is on the default network alone; its endpoint takes over the pair."""
+        endpoints = self._ledger.endpoints_of(container_id)
+        default = self._ledger.named(DEFAULT_NAME)
+        if default is None or [one.network_id for one in endpoints] != [default.id] or default.driver != "bridge":
+            return None
+        berth = self._host.berths.take(default) if endpoints[0].inside == INSIDE else None
+        if berth is not None:
+            self._ledger.remove_endpoint(endpoints[0])
+            self._ledger.add_endpoint(replace(endpoints[0], interface=berth.interface))
+        return berth
+
+    def _refill_later(self) -> None:
+        default = self._ledger.named(DEFAULT_NAME)
+        if default is not None and default.driver == "bridge" and self._ledger.count_on(default.id) < MOST_WITH_BERTHS:
+            asyncio.get_running_loop().call_later(REFILL_DELAY_S, self._host.refill, default)
+
     async def _build(
-        self, container_id: str, endpoints: Sequence[Endpoint], published: Sequence[PublishedPort]
+        self,
+        container_id: str,
+        endpoints: Sequence[Endpoint],
+        published: Sequence[PublishedPort],
+        berth: Berth | None,
     ) -> NameSockets | None:
         """Build while the row is being written: the next start removes what is built and has no row."""
         if self._in_host_mode(container_id):
             return None
         names = self._names.wanted(container_id)
         return await asyncio.wrap_future(
-            self._host.attach(container_id, self._plugs(endpoints), published, names=names)
+            self._host.attach(container_id, self._plugs(endpoints), published, names=names, berth=berth)
         )
 
     async def _take_back(self, container_id: str, sockets: NameSockets | None) -> None:
@@ -418,6 +449,7 @@ class Networks:
 
         `resolvers`: the name settings of live containers, as given to `attach`.
         """
+        self._host.berths.empty()  # their pairs have no rows: to the start they are strays
         start = Start(self._database, self._settings, self._host, self._ledger, clock=self._clock, ids=self._ids)
         await _whole(start.run(live))
         await self._names.reopen(resolvers or {})

@@ -83,10 +83,13 @@ def plug(
     ]
 
 
-def settle_inside(endpoint: Endpoint, *, index: int, leads_out: bool) -> list[netlink.Request]:
-    """The requests inside the container's namespace. `index` is the link's number there."""
+def settle_inside(endpoint: Endpoint, *, index: int, leads_out: bool, set_mac: bool = False) -> list[netlink.Request]:
+    """The requests inside the container's namespace. `index` is the link's number there.
+
+    `set_mac`: the pair was made before anybody knew whose it would be.
+    """
     assert endpoint.address is not None, "a bridge endpoint has an address"
-    requests = [links.up(index), links.address(index, endpoint.address)]
+    requests = [links.up(index, mac=endpoint.mac if set_mac else ""), links.address(index, endpoint.address)]
     if leads_out and endpoint.gateway is not None:
         requests.append(links.default_route(endpoint.gateway, index))
     return requests
