@@ -77,14 +77,21 @@ def open_own() -> int:
 
 def keep_own(path: Path) -> None:
     """Bind the calling thread's network namespace to `path`, so that it outlives the thread and the daemon."""
+    _keep(OWN_FILE, path)
+
+
+def keep(descriptor: int, path: Path) -> None:
+    """Bind the namespace behind a descriptor to `path`; any thread may."""
+    _keep(f"/proc/self/fd/{descriptor}", path)
+
+
+def _keep(source: str, path: Path) -> None:
     try:
         path.touch(mode=0o444, exist_ok=False)
     except OSError as error:
         raise libc.failed(error, "create", path) from error
-    source, target = OWN_FILE.encode(), os.fsencode(path)
-    libc.check(
-        libc.libc.mount(source, target, b"none", ctypes.c_ulong(MS_BIND), None), "mount", OWN_FILE, path, "MS_BIND"
-    )
+    mounted = libc.libc.mount(source.encode(), os.fsencode(path), b"none", ctypes.c_ulong(MS_BIND), None)
+    libc.check(mounted, "mount", source, path, "MS_BIND")
 
 
 def drop(path: Path) -> None:

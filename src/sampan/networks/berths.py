@@ -1,8 +1,9 @@
 """Berths: network namespaces made ready before a container asks for one.
 
 Most of what an attach costs is making a namespace and plugging a pair into the bridge, and the plugging grows with the
-bridge's ports. So a few are kept ready for the default network: settled, a pair in the bridge, the host's end up. A
-container that starts takes one; its address, its ports and the name of its namespace are all that is left to do.
+bridge's ports. So a few are kept ready for the default network: settled, a pair in the bridge, both ends up, and a
+netlink socket open inside. A container that starts takes one; its addresses, its ports and a path for its namespace are
+all that is left to do, and none of that needs a thread.
 
 A berth that nobody took is held by a descriptor alone: when the daemon ends, however it ends, the kernel removes the
 namespace and the pair in it. Refilling waits a moment, so that it does not take the processor from the container whose
@@ -19,7 +20,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from sampan.kernel import libc, links, namespaces, netlink
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ALIAS: Final = "sampan berth"  # on the host's end, also after it was taken
 INSIDE: Final = "eth0"
 REFILL_DELAY_S: Final = 0.05
-_NO_MAC: Final = "02:42:00:00:00:00"  # until the endpoint's own is set; the link is down and alone in its namespace
+_NO_MAC: Final = "02:42:00:00:00:00"  # until the endpoint's own is set: nothing in there sends anything before
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,14 @@ class Berth:
     """A ready namespace. Whoever takes it closes it once the namespace is kept by a path."""
 
     descriptor: int
+    kernel: netlink.Socket  # speaks to the kernel inside
+    index: int  # of the link inside
     interface: str
     network_id: str
     master: int
 
-    @property
-    def path(self) -> Path:
-        """A name of the namespace, as long as the descriptor is open."""
-        return Path(f"/proc/self/fd/{self.descriptor}")
-
     def close(self) -> None:
+        self.kernel.close()
         os.close(self.descriptor)
 
 
@@ -111,10 +109,17 @@ class Berths:
                     ),
                 ]
             )
+            inside = netlink.Socket()
         except BaseException:
             os.close(descriptor)
             raise
-        return Berth(descriptor, name, network.id, master)
+        berth = Berth(descriptor, inside, socket.if_nametoindex(INSIDE), name, network.id, master)
+        try:
+            inside.perform([links.up(1), links.up(berth.index)])
+        except BaseException:
+            berth.close()
+            raise
+        return berth
 
     def _made(self, made: Future[Berth], network: Network, master: int, *, filtered: bool) -> None:
         """In the thread that made it, which is in the berth's namespace: another one makes the next."""

@@ -193,11 +193,8 @@ class Host:
         published: Sequence[PublishedPort],
         *,
         names: bool,
-        berth: Berth | None = None,
     ) -> Future[NameSockets | None]:
         """Make a namespace with all its endpoints, and publish. `names`: open a name server's sockets inside.
-
-        `berth`: a ready namespace for the only plug; it stays the caller's to close.
 
         Does not block: one thread of its own does all of it, which saves the switch to a worker thread and back.
         """
@@ -207,12 +204,10 @@ class Host:
             namespaces.drop(path)  # whatever an earlier life of this container left
             sockets: NameSockets | None = None
             try:
-                if berth is None:
-                    namespaces.settle(ipv6=False)
+                namespaces.settle(ipv6=False)
                 namespaces.keep_own(path)
-                if berth is None:
-                    self._plug(plugs)
-                self._settle_inside(plugs, first=True, set_mac=berth is not None)
+                self._plug(plugs)
+                self._settle_inside(plugs, first=True)
                 sockets = _open_names() if names else None
                 self.publish(published)  # last, as nothing of a transaction that fails is there
             except BaseException:
@@ -222,7 +217,24 @@ class Host:
                 raise
             return sockets
 
-        return namespaces.start_in(None if berth is None else berth.path, build)
+        return namespaces.start_in(None, build)
+
+    def attach_berth(self, container_id: str, plug: Plug, published: Sequence[PublishedPort], berth: Berth) -> None:
+        """`attach` with a ready namespace, which stays the caller's to close.
+
+        Half a millisecond of kernel calls: in the event loop, a thread's hand-over would cost more.
+        """
+        path = self.namespace(container_id)
+        namespaces.drop(path)
+        try:
+            namespaces.keep(berth.descriptor, path)
+            berth.kernel.perform(
+                bridge.settle_inside(plug.endpoint, index=berth.index, leads_out=plug.leads_out, set_mac=True)
+            )
+            self.publish(published)
+        except BaseException:
+            namespaces.drop(path)
+            raise
 
     def detach(self, container_id: str, published: Sequence[PublishedPort]) -> None:
         """Take the ports back and drop the namespace; the kernel removes the links with it."""
@@ -281,13 +293,13 @@ class Host:
         finally:
             os.close(fd)
 
-    def _settle_inside(self, plugs: Sequence[Plug], *, first: bool, set_mac: bool = False) -> None:
+    def _settle_inside(self, plugs: Sequence[Plug], *, first: bool) -> None:
         """Bring the inner ends up in the calling thread's namespace, with addresses and the way out."""
         with netlink.Socket() as inside:
             requests = [links.up(1)] if first else []
             for plug in plugs:
                 index = socket.if_nametoindex(plug.endpoint.inside)
-                requests += bridge.settle_inside(plug.endpoint, index=index, leads_out=plug.leads_out, set_mac=set_mac)
+                requests += bridge.settle_inside(plug.endpoint, index=index, leads_out=plug.leads_out)
             inside.perform(requests)
 
     def _index(self, name: str) -> int:

@@ -71,6 +71,7 @@ class Networks:
         self._names = Naming(
             self._ledger, settings, self._host, host_files=host_resolv_conf, upstream_port=upstream_port
         )
+        self._refilling: asyncio.TimerHandle | None = None
         self._leaving: set[str] = set()
         self._sweeping: asyncio.Task[None] | None = None
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -192,8 +193,8 @@ class Networks:
             berth = self._take_berth(container_id)
             endpoints = self._ledger.endpoints_of(container_id)
             published = await self._reserve_ports(container_id, wanted_ports)
-            row = asyncio.ensure_future(
-                self._database.write(lambda connection: store.add_endpoints(connection, endpoints, published))
+            row = asyncio.wrap_future(
+                self._database.submit(lambda connection: store.add_endpoints(connection, endpoints, published))
             )
             try:
                 sockets = await self._build(container_id, endpoints, published, berth)
@@ -223,9 +224,13 @@ class Networks:
         return berth
 
     def _refill_later(self) -> None:
+        """Once nobody attaches any more: in a burst, making berths would hold up those who wait."""
+        if self._refilling is not None:
+            self._refilling.cancel()
+            self._refilling = None
         default = self._ledger.named(DEFAULT_NAME)
         if default is not None and default.driver == "bridge" and self._ledger.count_on(default.id) < MOST_WITH_BERTHS:
-            asyncio.get_running_loop().call_later(REFILL_DELAY_S, self._host.refill, default)
+            self._refilling = asyncio.get_running_loop().call_later(REFILL_DELAY_S, self._host.refill, default)
 
     async def _build(
         self,
@@ -237,9 +242,12 @@ class Networks:
         """Build while the row is being written: the next start removes what is built and has no row."""
         if self._in_host_mode(container_id):
             return None
+        if berth is not None:
+            self._host.attach_berth(container_id, self._plugs(endpoints)[0], published, berth)
+            return None
         names = self._names.wanted(container_id)
         return await asyncio.wrap_future(
-            self._host.attach(container_id, self._plugs(endpoints), published, names=names, berth=berth)
+            self._host.attach(container_id, self._plugs(endpoints), published, names=names)
         )
 
     async def _take_back(self, container_id: str, sockets: NameSockets | None) -> None:
@@ -456,6 +464,8 @@ class Networks:
 
     async def shutdown(self) -> None:
         """Close what this process holds. Containers keep their networks; only names are not answered meanwhile."""
+        if self._refilling is not None:
+            self._refilling.cancel()
         self._names.close_all()
         if self._sweeping is not None:
             self._sweeping.cancel()  # the next start removes what has no row
