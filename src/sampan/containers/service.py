@@ -13,11 +13,11 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 
-import msgspec
 from sqlalchemy import Connection
 
 from sampan import errors
 from sampan.containers import (
+    changing,
     creating,
     ending,
     execs,
@@ -25,13 +25,11 @@ from sampan.containers import (
     joining,
     keeping,
     logs,
+    looking,
     merging,
     mountpoints,
     names,
-    ports,
     recovery,
-    resources,
-    spec,
     starting,
     store,
 )
@@ -42,11 +40,8 @@ from sampan.containers.model import Container, ContainerBusy, ContainerFilter, E
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
 from sampan.containers.wanted import EndpointSettings, HostConfig, Wanted
-from sampan.host import process
 from sampan.images.model import User
-from sampan.kernel import cgroups
 from sampan.networks.model import Attachment as NetworkAttachment
-from sampan.networks.model import EndpointWish
 from sampan.volumes.service import directory_size
 
 log = logging.getLogger(__name__)
@@ -289,25 +284,26 @@ class Containers:
         directory = self._room.paths(container.id).directory
         return logs.read(directory, query, finished=finished, watches=self._room.watches)
 
-    async def top(self, reference: str, arguments: str = "-ef") -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    async def top(self, reference: str, arguments: str = "-ef") -> looking.Table:
         """Titles and rows of ps(1) for the container's processes. Raises `NotRunning`, `Invalid`."""
         container = self.get(reference)
         if not container.alive:
             raise NotRunning(f"container {container.id} is not running")
-        pids = set(await asyncio.to_thread(cgroups.processes, self._room.host.hierarchy, container.id))
-        words = arguments.split() or ["-ef"]
-        try:
-            output = (await process.run(["ps", *words])).decode(errors="replace")
-        except process.ProgramFailed as error:
-            raise errors.Invalid(f"ps: {error.complaint.strip()}", remedy="give ps options that show PID") from error
-        titles, *lines = [line.split() for line in output.splitlines()]
-        if "PID" not in titles:
-            raise errors.Invalid("couldn't find PID field in ps output", remedy="give ps options that show PID")
-        column = titles.index("PID")
-        rows = [line for line in lines if len(line) > column and line[column].isdigit() and int(line[column]) in pids]
-        return titles, [[*row[: len(titles) - 1], " ".join(row[len(titles) - 1 :])] for row in rows]
+        return await looking.top(self._room, container, arguments)
 
     # --- changing
+
+    async def update(self, reference: str, host: HostConfig) -> Sequence[str]:
+        """New limits and restart policy; a field left at its default stays as it is. Returns warnings."""
+        return await changing.update(self._room, reference, host)
+
+    async def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
+        """Join one more network, now if it runs, else at its start."""
+        await changing.connect(self._room, network, reference, settings)
+
+    async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
+        """Leave a network, now if it runs. `force` is Docker's, for endpoints of lost containers; there are none."""
+        await changing.disconnect(self._room, network, reference)
 
     async def rename(self, reference: str, name: str) -> None:
         """Raises `NameTaken`, `NameInvalid`."""
@@ -320,29 +316,6 @@ class Containers:
             await self._room.database.write(lambda c: store.change(c, changed))
             await self._room.networks.rename(container.id, new_name)
         self._room.publish(changed, "rename", oldName=f"/{container.name}")
-
-    async def update(self, reference: str, host: HostConfig) -> Sequence[str]:
-        """New limits and restart policy; a field left at its default stays as it is. Returns warnings."""
-        container = self.get(reference)
-        default = HostConfig()
-        fields = {
-            name: getattr(host, name)
-            for name in msgspec.structs.asdict(default)
-            if getattr(host, name) != getattr(default, name)
-        }
-        async with self._room.live_of(container.id).lock:
-            container = self.get(container.id)
-            merged = msgspec.structs.replace(container.wanted.host, **fields)
-            warnings = resources.check(merged, cpus=self._room.host.cpus)
-            if container.alive:
-                limits = resources.limits(merged, (), all_devices=True)
-                limits.pop("devices")
-                await self._room.runtime(container).update(container.id, limits)
-            wanted = Wanted(container.wanted.config, merged, container.wanted.networking)
-            changed = dataclasses.replace(container, wanted=wanted)
-            await self._room.database.write(lambda c: store.change(c, changed))
-        self._room.publish(changed, "update")
-        return warnings
 
     async def prune(self, keys: Mapping[str, tuple[str, ...]]) -> tuple[Sequence[str], int]:
         """Remove what does not run and passes `label`, `label!` and `until` (a Unix time in seconds)."""
@@ -359,48 +332,6 @@ class Containers:
             removed.append(container.id)
             freed_bytes += size_bytes
         return removed, freed_bytes
-
-    async def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
-        """Join one more network, now if it runs, else at its start."""
-        container = self.get(reference)
-        async with self._room.live_of(container.id).lock:
-            container = self.get(container.id)
-            name = self._room.networks.get(network).name
-            joins = {**container.wanted.networking.endpoints_config, name: settings}
-            changed = creating.with_networks(container, joins)
-            joining.check(changed.wanted)
-            # The wish first: after a crash the same request once more finishes it.
-            await self._room.database.write(lambda c: store.change(c, changed))
-            if container.alive:
-                wish = EndpointWish(
-                    name,
-                    address=settings.ipam_config.get("IPv4Address", "") or "",
-                    mac=settings.mac_address,
-                    aliases=tuple(settings.aliases),
-                )
-                wishes = tuple(ports.wishes(container.wanted.config, container.wanted.host))
-                hostname = spec.hostname(container)
-                try:
-                    await self._room.networks.connect(
-                        container.id, name=container.name, wish=wish, hostname=hostname, ports=wishes
-                    )
-                except BaseException:
-                    await self._room.database.write(lambda c: store.change(c, container))
-                    raise
-        self._room.bus.publish("network", "connect", name, container=container.id)
-
-    async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
-        """Leave a network, now if it runs."""
-        container = self.get(reference)
-        async with self._room.live_of(container.id).lock:
-            container = self.get(container.id)
-            name = self._room.networks.get(network).name
-            joins = {k: v for k, v in container.wanted.networking.endpoints_config.items() if k != name}
-            changed = creating.with_networks(container, joins)
-            await self._room.database.write(lambda c: store.change(c, changed))  # first, as above
-            if container.alive:
-                await self._room.networks.disconnect(container.id, name)
-        self._room.bus.publish("network", "disconnect", name, container=container.id)
 
     # --- the daemon's own start and end
 
