@@ -363,6 +363,8 @@ class Worker(threading.Thread):
         wanted = {"running" if entry.state == "frozen?" else entry.state}
         if entry.state == "exited" and entry.policy == "always":
             wanted = {"running"}
+            if "network" in inspected["Error"] and "not found" in inspected["Error"]:
+                wanted = {"exited"}  # a stopped container's network may be removed; then no policy can start it
         if entry.state == "ended":
             wanted = {"exited"}
         if entry.state == UNKNOWN:
