@@ -61,8 +61,8 @@ def crashes(document: dict[str, Any]) -> str:
     restart = document["restart_s"]
     return (
         f"### {CRASHES}\n\n"
-        "The daemon is killed (SIGKILL) in the middle of the operations of several clients and started again; after each\n"
-        "start a checker compares rows, processes, mounts, links, firewall, control groups, logs and blobs.\n\n"
+        "The daemon is killed (SIGKILL) in the middle of the operations of several clients and started again; after\n"
+        "each start a checker compares rows, processes, mounts, links, firewall, control groups, logs and blobs.\n\n"
         f"`sudo .venv/bin/python bench/crash_loop.py --kills {document['kills']}`\n\n"
         "| kills | clients | acknowledged operations | log lines without a gap | back in, median / longest | faults |\n"
         "|---:|---:|---:|---:|---:|---:|\n"
