@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import tempfile
 import threading
 from pathlib import Path
 
@@ -158,20 +159,8 @@ def test_skopeo_reads_the_store_itself_as_an_oci_layout(served, tmp_path):
 @installed("podman")
 def test_podman_pushes_and_pulls(served, tmp_path):
     address, _, _ = served
-    storage = ("--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "runroot"), "--storage-driver", "vfs")
     run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout(tmp_path / 'x')}:v1", f"docker://{address}/app:v1")
-    run("podman", *storage, "pull", "--tls-verify=false", f"{address}/app:v1")
-    run("podman", *storage, "push", "--tls-verify=false", f"{address}/app:v1", f"{address}/again:v1")
-
-
-@installed("oras")
-def test_oras_attaches_and_discovers(served, tmp_path):
-    address, registry, _ = served
-    (tmp_path / "note.txt").write_text("hello")
-    run("oras", "push", "--plain-http", f"{address}/notes:v1", "note.txt:text/plain", cwd=tmp_path)
-    run(
-        *("oras", "attach", "--plain-http", "--artifact-type", "example/sbom"),
-        *(f"{address}/notes:v1", "note.txt:text/plain"),
-        cwd=tmp_path,
-    )
-    assert len(registry.referrers("notes", registry.manifest("notes", "v1").digest)) == 1
+    with tempfile.TemporaryDirectory() as folder:  # podman refuses a run root of more than 50 characters
+        storage = ("--root", str(tmp_path / "root"), "--runroot", f"{folder}/run", "--storage-driver", "vfs")
+        run("podman", *storage, "pull", "--tls-verify=false", f"{address}/app:v1")
+        run("podman", *storage, "push", "--tls-verify=false", f"{address}/app:v1", f"{address}/again:v1")
