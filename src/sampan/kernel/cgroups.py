@@ -27,6 +27,7 @@ class Hierarchy:
     """Where the groups are. `version` 2 only where there is no version 1 controller (hybrid counts as 1)."""
 
     version: int
+    base: Path  # where they are mounted
     roots: tuple[Path, ...]  # every mounted hierarchy
     parent: str  # every container's group is /<parent>/<id>; a daemon takes all groups in it for its own
 
@@ -37,16 +38,16 @@ class Hierarchy:
 
     def controller(self, controller: str, name: str) -> Path:
         """The directory with the files of one controller."""
-        base = ROOT if self.version == 2 else ROOT / controller
-        return base / self.parent / name
+        group = self.base if self.version == 2 else self.base / controller
+        return group / self.parent / name
 
 
 def detect(parent: str, root: Path = ROOT) -> Hierarchy:
     """What this host has mounted."""
     if (root / "cgroup.controllers").exists():
-        return Hierarchy(2, (root,), parent)
+        return Hierarchy(2, root, (root,), parent)
     roots = {entry.resolve() for entry in root.iterdir() if entry.is_dir() and (entry / "cgroup.procs").exists()}
-    return Hierarchy(1, tuple(sorted(roots)), parent)
+    return Hierarchy(1, root, tuple(sorted(roots)), parent)
 
 
 def names(hierarchy: Hierarchy) -> set[str]:
@@ -114,6 +115,8 @@ def remove(hierarchy: Hierarchy, name: str, *, timeout_s: float = 2.0) -> None:
         if time.monotonic() > deadline:
             raise CgroupStuck(f"control group {left[0]} cannot be removed", why="a process in it does not end")
         for pid in processes(hierarchy, name):
+            if pid < 1:
+                continue  # of a process namespace that is not ours to see into; 0 would mean our own group
             try:
                 os.kill(pid, 9)
             except ProcessLookupError:
