@@ -164,7 +164,7 @@ down() {
 run_tests() {
   need_root test
   install_packages runc nftables libnftables1 iproute2 busybox-static procps python3-venv ca-certificates \
-    skopeo erofs-utils podman strace attr acl curl
+    skopeo podman strace attr acl curl
   make_environment test
   bash tests/peers.sh
   PATH=$PATH:$WORK/peers/tools/usr/bin  # docker-registry: its package would start a service on our port
