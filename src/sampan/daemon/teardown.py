@@ -14,7 +14,7 @@ from pathlib import Path
 from sampan import errors
 from sampan.config.options import Options
 from sampan.daemon import assembly, serving
-from sampan.kernel import libc, links, mounts, netlink, nft
+from sampan.kernel import cgroups, libc, links, mounts, netlink, nft
 from sampan.networks import ruleset
 
 log = logging.getLogger("sampan")
@@ -33,6 +33,7 @@ async def tear_down(options: Options) -> None:
         failures.append(error)
     bridges = [network.interface for network in harbour.networks.list() if network.interface and not network.foreign]
     await serving.close(harbour)
+    cgroups.remove_parent(harbour.room.host.hierarchy)
     for step in (lambda: _remove_links(bridges), _remove_table, lambda: _unmount_below(os.fsencode(options.run_root))):
         try:
             await asyncio.to_thread(step)

@@ -126,6 +126,12 @@ def remove(hierarchy: Hierarchy, name: str, *, timeout_s: float = 2.0) -> None:
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
+def remove_parent(hierarchy: Hierarchy) -> None:
+    """Remove the directories above all containers' groups; one that is still in use stays."""
+    for root in hierarchy.roots:
+        _remove_tree(root / hierarchy.parent)
+
+
 def _remove_tree(path: Path) -> bool:
     for directory, _, _ in os.walk(path, topdown=False):
         try:

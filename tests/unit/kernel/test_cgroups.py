@@ -65,3 +65,10 @@ def test_groups_of_another_daemon_are_not_ours(hierarchy: Hierarchy) -> None:
     for root in hierarchy.roots:
         (root / "sampan-0123abcd" / "other").mkdir(parents=True)
     assert cgroups.names(hierarchy) == {NAME}
+
+
+def test_the_parent_goes_when_its_groups_have_gone(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    (tmp_path / "sampan").mkdir()
+    cgroups.remove_parent(cgroups.detect("sampan", tmp_path))
+    assert not (tmp_path / "sampan").exists()
