@@ -183,8 +183,8 @@ class Containers:
         except TimeoutError:
             await self._signal(container, 9)
             await self._wait_killed(container, ended)
-        await self._until_released(container)
-        self._room.publish(container, "stop")
+        async with live.lock:  # the clean-up behind the exit holds it
+            self._room.publish(container, "stop")
 
     async def kill(self, reference: str, signal: str = "KILL") -> None:
         """Send a signal. Raises `NotRunning`."""
@@ -397,11 +397,6 @@ class Containers:
             raise errors.Broken(
                 f"container {container.name} does not end", why="SIGKILL has no effect: its process hangs in the kernel"
             ) from error
-
-    async def _until_released(self, container: Container) -> None:
-        """The clean-up behind an exit holds the lock; whoever gets it next finds it done."""
-        async with self._room.live_of(container.id).lock:
-            return
 
     async def _freeze(self, reference: str, present: Phase, future: Phase, verb: str) -> None:
         container = self.get(reference)
