@@ -167,7 +167,8 @@ run_tests() {
     skopeo podman strace attr acl curl
   make_environment test
   bash tests/peers.sh
-  PATH=$PATH:$WORK/peers/tools/usr/bin  # docker-registry: its package would start a service on our port
+  # docker-registry's package would start a service on our port; a docker command line may be here already.
+  PATH=$PATH:$WORK/peers/tools/usr/bin:$WORK/peers/docker-26.1/usr/bin:$WORK/peers/docker-20.10/usr/bin
   say "lint, format, types, architecture"
   .venv/bin/ruff check src tests bench
   .venv/bin/ruff format --check src tests bench

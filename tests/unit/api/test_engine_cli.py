@@ -27,6 +27,11 @@ def sampan(harbour: Any, *words: str, given: bytes | None = None) -> tuple[int, 
     return run(PROGRAM, harbour, *words, given=given)
 
 
+def first_line(text: str) -> str:
+    """Without the part of a name that clients before 28 leave to the daemon."""
+    return text.partition("\n")[0].replace("docker.io/library/", "")
+
+
 @pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command line is not installed")
 @pytest.mark.parametrize(
     "words",
@@ -81,7 +86,7 @@ def test_the_output_and_exit_code_are_the_docker_clients(engine_harbour: Any, wo
     theirs = run(["docker"], engine_harbour, *words)
     assert ours[0] == theirs[0], ours
     assert [line.rstrip() for line in ours[1].splitlines()] == [line.rstrip() for line in theirs[1].splitlines()]
-    assert ours[2].splitlines()[:1] == theirs[2].splitlines()[:1]
+    assert first_line(ours[2]) == first_line(theirs[2])
 
 
 def test_run_gives_the_output_and_the_exit_code(engine_harbour: Any) -> None:
