@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sampan.api.engine import words
@@ -66,14 +65,6 @@ def cut(text: str, length: int) -> str:
 def ago(seconds: float, now_s: float) -> str:
     """`5 minutes ago`; `N/A` for never."""
     return f"{words.duration(now_s - seconds)} ago" if seconds > 0 else "N/A"
-
-
-def moment_s(text: str) -> float:
-    """Seconds since the epoch of RFC 3339; 0 when it cannot be read."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def ports(published: Iterable[Mapping[str, Any]]) -> str:

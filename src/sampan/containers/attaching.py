@@ -62,13 +62,7 @@ class Attachment:
 
     async def write(self, content: bytes) -> None:
         """Send input; returns when the pipe has taken all of it. Raises `StdinClosed`, BrokenPipeError at its end."""
-        descriptor = await self._open()
-        view = memoryview(content)
-        while view:
-            try:
-                view = view[os.write(descriptor, view) :]
-            except BlockingIOError:
-                await readiness.wait(descriptor, reading=False)
+        await readiness.write_all(await self._open(), content)
 
     async def end_input(self) -> None:
         """End of file. A terminal has none; a container that lets several clients write keeps its input open."""

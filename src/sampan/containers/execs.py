@@ -97,14 +97,8 @@ class ExecStreams:
     async def write(self, content: bytes) -> None:
         """Send input. Raises BrokenPipeError when the process has closed its end."""
         descriptor = self._streams.terminal if self.terminal else self._streams.stdin
-        if descriptor is None:
-            return
-        view = memoryview(content)
-        while view:
-            try:
-                view = view[os.write(descriptor, view) :]
-            except BlockingIOError:
-                await readiness.wait(descriptor, reading=False)
+        if descriptor is not None:
+            await readiness.write_all(descriptor, content)
 
     async def end_input(self) -> None:
         """End of file; a terminal has none."""

@@ -28,9 +28,6 @@ class Defaults:
 
     log_max_size_bytes: int = 0  # 0: no rotation
     log_max_files: int = 1
-    pids_limit: int = 0  # 0: none
-    shm_size_bytes: int = 64 << 20
-    cgroup_parent: str = ""
     no_new_privileges: bool = False
 
 

@@ -19,10 +19,6 @@ class StartFailed(errors.Invalid):
     """The runtime refused the container: the command, the directory or an option is at fault."""
 
 
-class RuntimeMissing(errors.Unavailable):
-    """No such OCI runtime on this host."""
-
-
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """One runtime program with its own state directory."""

@@ -114,10 +114,6 @@ class Containers:
         """Binds, volumes and tmpfs, for inspect."""
         return mountpoints.of(self.get(reference))
 
-    def volume_path(self, name: str) -> str:
-        """Where a volume's content is, for inspect."""
-        return str(self._room.volumes.path(name))
-
     async def size(self, reference: str) -> tuple[int, int]:
         """Bytes of the writable layer, and with the image's."""
         container = self.get(reference)

@@ -23,7 +23,6 @@ RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
-RTM_DELROUTE: Final = 25
 RTM_GETROUTE: Final = 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
@@ -153,17 +152,12 @@ def default_route(gateway: ipaddress.IPv4Address, index: int) -> Request:
     return Request("newroute default", (str(gateway),), RTM_NEWROUTE, _REPLACE, _default(gateway, index))
 
 
-def no_default_route() -> Request:
-    return Request("delroute default", (), RTM_DELROUTE, 0, _default(None, 0))
-
-
 _REPLACE: Final = netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE
 
 
-def _default(gateway: ipaddress.IPv4Address | None, index: int) -> bytes:
+def _default(gateway: ipaddress.IPv4Address, index: int) -> bytes:
     head = _ROUTE.pack(socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
-    via = netlink.attribute(RTA_GATEWAY, gateway.packed) + _u32(RTA_OIF, index) if gateway else b""
-    return head + via
+    return head + netlink.attribute(RTA_GATEWAY, gateway.packed) + _u32(RTA_OIF, index)
 
 
 def links(kernel: netlink.Socket) -> list[Link]:

@@ -1,8 +1,9 @@
-"""Wait until a descriptor can be read or written, in the event loop."""
+"""Wait until a descriptor can be read or written, in the event loop, and write without blocking it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
@@ -20,3 +21,13 @@ async def wait(descriptor: int, *, reading: bool) -> None:
         await future
     finally:
         remove(descriptor)
+
+
+async def write_all(descriptor: int, content: bytes) -> None:
+    """Write to a non-blocking descriptor; return when all of it was taken. Raises BrokenPipeError at its end."""
+    view = memoryview(content)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            await wait(descriptor, reading=False)
