@@ -19,6 +19,9 @@ from sampan.containers.layout import Paths
 from sampan.containers.users import LARGEST_BYTES
 from sampan.kernel import libc, mounts, paths
 
+# What is changed lies in the upper directory whole and under its own name, whatever the host's defaults are: diff and
+# commit read it there. `nofollow`: no attribute of a layer leads elsewhere.
+WHOLE_FILES = {"redirect_dir": "nofollow", "metacopy": "off", "index": "off"}
 SYSTEM_DIRECTORIES = ("proc", "sys", "dev", "dev/pts", "dev/shm", "dev/mqueue", "etc")
 
 
@@ -33,7 +36,7 @@ def mount(place: Paths, lowers: Sequence[Path]) -> None:
     place.rootfs.mkdir(mode=0o755, parents=True, exist_ok=True)
     if os.path.ismount(place.rootfs):
         return
-    mounts.overlay(place.rootfs, lowers, upper=place.upper, work=place.work)
+    mounts.overlay(place.rootfs, lowers, upper=place.upper, work=place.work, options=WHOLE_FILES)
 
 
 def unmount(place: Paths) -> None:
