@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 API = "/v1.41"  # what the oldest engine here speaks
-IMAGE = "bench/busybox:1"
+IMAGE = "docker.io/bench/busybox:latest"  # podman ignores the tag of an import, and takes a short name for one of localhost
 APPLETS = ("sh", "true", "sleep", "cat", "dd", "yes", "head")
 
 
@@ -70,7 +70,7 @@ class Api:
 
     def import_busybox(self) -> None:
         """Make the image every engine runs."""
-        name, tag = IMAGE.split(":")
+        name, tag = IMAGE.rsplit(":", 1)
         answer = self.ask("POST", f"/images/create?fromSrc=-&repo={name}&tag={tag}", busybox_tar())
         if "sha256:" not in str(answer):
             raise RuntimeError(f"the import of {IMAGE} failed: {answer}")

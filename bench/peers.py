@@ -1,4 +1,6 @@
-"""The engines that are compared, each running in a box of its own: ours, and dockerd from `tests/peers.sh`.
+"""The engines that are compared, each running in a box of its own: ours, dockerd from `tests/peers.sh`, and podman's service.
+
+podman is Debian's own package: it has no daemon, but `podman system service` speaks Docker's API.
 
 SAMPAN_PROGRAM names another `sampan` to measure than the one beside this Python.
 """
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".work" / "peers"
 TOOLS = PEERS / "tools"
 OURS = "sampan"
+PODMAN = "podman"
 READY_LIMIT_S = 60.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -49,7 +52,8 @@ class Engine:
 
 def available() -> list[str]:
     """Names of all contenders here, ours first."""
-    return [OURS, *sorted(folder.name for folder in PEERS.glob("docker-*") if (folder / ".packages").exists())]
+    dockerds = sorted(folder.name for folder in PEERS.glob("docker-*") if (folder / ".packages").exists())
+    return [OURS, *dockerds, *([PODMAN] if shutil.which(PODMAN) else [])]
 
 
 def docker_cli() -> str:
@@ -81,7 +85,7 @@ def _one(name: str, folder: Path) -> Iterator[Engine]:
     folder.mkdir(mode=0o711)
     with box.opened(name) as home:
         engine = Engine(name, home, folder / "engine.sock", folder)
-        command, path = _ours(engine) if name == OURS else _dockerd(engine)
+        command, path = {OURS: _ours, PODMAN: _podman}.get(name, _dockerd)(engine)
         log = folder / "log"
         pid = home.start(command, env=environment(path), log=log)
         try:
@@ -105,6 +109,14 @@ def _dockerd(engine: Engine) -> tuple[list[str | Path], list[Path]]:
     command += ["--data-root", engine.folder / "data", "--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"]
     command += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--storage-driver", "overlay2"]
     return command, [unpacked / "usr/bin", unpacked / "usr/sbin"]
+
+
+def _podman(engine: Engine) -> tuple[list[str | Path], list[Path]]:
+    """Its service, with runc as for the others; it finds an unpacked iptables by the search path."""
+    command: list[str | Path] = [PODMAN, "--root", engine.folder / "data", "--runroot", "/run/podman"]
+    command += ["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+    command += ["--runtime", "runc", "system", "service", "--time=0", engine.host]
+    return command, [TOOLS / "bin"]
 
 
 def environment(path: Sequence[Path] = ()) -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""Start-up: `docker run --rm IMAGE true`, and fifty containers one after another and at once; ours against dockerd.
+"""Start-up: `docker run --rm IMAGE true`, and fifty containers one after another and at once; ours against dockerd and podman.
 
 Run as root: python bench/run_latency.py [--rounds 5] [--runs 10] [--containers 50] [--engines NAME,NAME]
 
 The first figure is what a person waits for: the stock command line, from its start to its end, the middle of `--runs` a
 round. The fifty go through the API: create, start, wait, remove; at once means in as many threads. The row "command
-line alone" is `docker version`: no engine can be faster than that. About four minutes.
+line alone" is `docker version`: no engine can be faster than that. The rows named after runc compare with
+`runc run` alone. About six minutes.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import bare_runc
 import engine_api
 import harness
 import peers
 
 NETWORKS = ("none", "bridge")
+RUN = ("run", "--rm", "--network")
 
 
 def cli_ms(engine: peers.Engine, *, words: Sequence[str], runs: int) -> float:
@@ -96,8 +99,17 @@ def main() -> None:
         runs = arguments.runs
         measure("command line alone", "ms", functools.partial(cli_ms, words=("version",), runs=runs))
         for network in NETWORKS:
-            words = ("run", "--rm", "--network", network, engine_api.IMAGE, "true")
+            words = (*RUN, network, engine_api.IMAGE, "true")
             measure(f"run --rm true, {network}", "ms", functools.partial(cli_ms, words=words, runs=runs))
+        like = bare_runc.configuration_of(engines[peers.OURS])
+        for what, configuration in (("the same configuration", like), ("its default, no seccomp", None)):
+            run = functools.partial(cli_ms, engines[peers.OURS], words=(*RUN, "none", engine_api.IMAGE, "true"), runs=runs)
+            bare = functools.partial(bare_runc.run_ms, runs, like=configuration)
+            contenders: dict[str, harness.Measure] = {peers.OURS: run, "bare runc": bare}
+            row = harness.in_turn(
+                f"run --rm true, none: runc with {what}", "ms", contenders, rounds=arguments.rounds, lower_is_better=True
+            )
+            rows.append(row)
         for network in NETWORKS:
             measure(f"{count} in a row, {network}", "s", functools.partial(in_a_row, network=network, count=count))
         for network in NETWORKS:
