@@ -31,7 +31,7 @@ def run_ms(runs: int, *, like: Mapping[str, Any] | None = None) -> float:
         bundle = Path(name)
         make_bundle(bundle, like)
         result = bundle / "result"
-        command = [sys.executable, Path(__file__), bundle, str(runs), result]
+        command: list[str | Path] = [sys.executable, Path(__file__), bundle, str(runs), result]
         pid = home.start(command, env=peers.environment(), log=bundle / "log")
         deadline = time.monotonic() + LIMIT_S
         while not home.ended(pid):

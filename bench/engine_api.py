@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 API = "/v1.41"  # what the oldest engine here speaks
-IMAGE = "docker.io/bench/busybox:latest"  # podman ignores the tag of an import, and takes a short name for one of localhost
+IMAGE = (
+    "docker.io/bench/busybox:latest"  # podman ignores the tag of an import, and takes a short name for one of localhost
+)
 APPLETS = ("sh", "true", "sleep", "cat", "dd", "yes", "head")
 
 

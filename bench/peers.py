@@ -1,4 +1,4 @@
-"""The engines that are compared, each running in a box of its own: ours, dockerd from `tests/peers.sh`, and podman's service.
+"""The engines that are compared, each running in a box of its own: ours, dockerd of `tests/peers.sh`, podman's service.
 
 podman is Debian's own package: it has no daemon, but `podman system service` speaks Docker's API.
 

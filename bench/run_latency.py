@@ -1,4 +1,4 @@
-"""Start-up: `docker run --rm IMAGE true`, and fifty containers one after another and at once; ours against dockerd and podman.
+"""Start-up: `docker run --rm IMAGE true`, and fifty containers in a row and at once; ours against dockerd and podman.
 
 Run as root: python bench/run_latency.py [--rounds 5] [--runs 10] [--containers 50] [--engines NAME,NAME]
 
@@ -103,11 +103,17 @@ def main() -> None:
             measure(f"run --rm true, {network}", "ms", functools.partial(cli_ms, words=words, runs=runs))
         like = bare_runc.configuration_of(engines[peers.OURS])
         for what, configuration in (("the same configuration", like), ("its default, no seccomp", None)):
-            run = functools.partial(cli_ms, engines[peers.OURS], words=(*RUN, "none", engine_api.IMAGE, "true"), runs=runs)
+            run = functools.partial(
+                cli_ms, engines[peers.OURS], words=(*RUN, "none", engine_api.IMAGE, "true"), runs=runs
+            )
             bare = functools.partial(bare_runc.run_ms, runs, like=configuration)
             contenders: dict[str, harness.Measure] = {peers.OURS: run, "bare runc": bare}
             row = harness.in_turn(
-                f"run --rm true, none: runc with {what}", "ms", contenders, rounds=arguments.rounds, lower_is_better=True
+                f"run --rm true, none: runc with {what}",
+                "ms",
+                contenders,
+                rounds=arguments.rounds,
+                lower_is_better=True,
             )
             rows.append(row)
         for network in NETWORKS:

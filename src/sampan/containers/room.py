@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan import errors
-from sampan.containers import keeping, store
+from sampan.containers import keeping
 from sampan.containers.facts import HostFacts
 from sampan.containers.layout import Layout, Paths
 from sampan.containers.model import Container, Exit
+from sampan.containers.roster import Roster
 from sampan.containers.runtime import Runtime
 from sampan.events.bus import Bus
 from sampan.images.service import Images
@@ -86,8 +87,12 @@ class Room:
     live: dict[str, Live] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     restored: asyncio.Event = field(default_factory=asyncio.Event)  # rows and host agree; exits wait for it
+    roster: Roster = field(init=False)
     stopping: bool = False  # the daemon ends, containers go on
     going_down: bool = False  # the containers end too, by nobody's wish: policies start none
+
+    def __post_init__(self) -> None:
+        self.roster = Roster(self.database)
 
     @property
     def keeper(self) -> keeping.Keeper:
@@ -98,8 +103,7 @@ class Room:
 
     def get(self, reference: str) -> Container:
         """By id, name or start of an id. Raises `ContainerUnknown`."""
-        with self.database.read() as connection:
-            return store.resolve(connection, reference)
+        return self.roster.get(reference)
 
     def live_of(self, container_id: str) -> Live:
         """What is going on with a container."""

@@ -68,8 +68,7 @@ class Containers:
 
     def list(self, wanted: ContainerFilter) -> Sequence[Container]:
         """Those that pass, newest first. Raises `FilterInvalid`."""
-        with self._room.database.read() as connection:
-            everything = store.every(connection)
+        everything = self._room.roster.every()
         image_ids = {}
         for reference in wanted.keys.get("ancestor", ()):
             try:
@@ -86,8 +85,7 @@ class Containers:
 
     def count(self) -> Mapping[Phase, int]:
         """How many are in each phase."""
-        with self._room.database.read() as connection:
-            phases = [item.phase for item in store.every(connection)]
+        phases = [item.phase for item in self._room.roster.every()]
         return {phase: phases.count(phase) for phase in Phase}
 
     def _networks_of(self, item: Container) -> Sequence[str]:
@@ -99,8 +97,7 @@ class Containers:
 
     def using_image(self, image_id: str) -> Sequence[User]:
         """For `rmi`: who keeps an image."""
-        with self._room.database.read() as connection:
-            return [User(item.id, item.alive) for item in store.by_image(connection, image_id)]
+        return [User(item.id, item.alive) for item in self._room.roster.of_image(image_id)]
 
     def paths(self, reference: str) -> Paths:
         """Where its files are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Iterable
 
 import sqlalchemy
 from sqlalchemy import Connection
@@ -13,9 +14,10 @@ from sampan import errors
 from sampan.containers import wanted
 from sampan.containers.model import NEXT, Container, ContainerUnknown, Phase, State
 from sampan.containers.wanted import Wanted
+from sampan.state.database import touch
 from sampan.state.schema import container as table
 
-ID_LENGTH = 64  # hexadecimal digits
+TOPIC = "containers"  # every verb that changes a row touches it, with the container's id
 
 
 class NameTaken(errors.Conflict):
@@ -35,6 +37,7 @@ def add(connection: Connection, item: Container) -> None:
             remedy="You have to remove (or rename) that container to be able to reuse that name.",
         )
     connection.execute(table.insert().values(**_values(item)))
+    touch(connection, TOPIC, item.id)
 
 
 def move(connection: Connection, container_id: str, phase: Phase, state: State | None = None) -> Container:
@@ -47,6 +50,7 @@ def move(connection: Connection, container_id: str, phase: Phase, state: State |
     item = dataclasses.replace(present, phase=phase, state=state or present.state)
     values = {"phase": phase.value, "state": json.dumps(dataclasses.asdict(item.state))}
     connection.execute(table.update().where(table.c.id == container_id).values(**values))
+    touch(connection, TOPIC, container_id)
     return item
 
 
@@ -56,11 +60,13 @@ def change(connection: Connection, item: Container) -> None:
     if holder is not None and holder.id != item.id:
         raise NameTaken(f'Conflict. The container name "/{item.name}" is already in use by container "{holder.id}".')
     connection.execute(table.update().where(table.c.id == item.id).values(**_values(item)))
+    touch(connection, TOPIC, item.id)
 
 
 def remove(connection: Connection, container_id: str) -> None:
     """Delete the row."""
     connection.execute(table.delete().where(table.c.id == container_id))
+    touch(connection, TOPIC, container_id)
 
 
 def get(connection: Connection, container_id: str) -> Container:
@@ -77,33 +83,14 @@ def find_by_name(connection: Connection, name: str) -> Container | None:
     return _container(row) if row else None
 
 
-def resolve(connection: Connection, reference: str) -> Container:
-    """By full id, name, or the start of an id. Raises `ContainerUnknown`, `Invalid` if several ids start so."""
-    if len(reference) == ID_LENGTH:
-        row = connection.execute(table.select().where(table.c.id == reference)).first()
-        if row is not None:
-            return _container(row)
-    named = find_by_name(connection, reference.removeprefix("/"))
-    if named is not None:
-        return named
-    if reference and all(digit in "0123456789abcdef" for digit in reference) and len(reference) <= 64:
-        query = table.select().where(table.c.id >= reference, table.c.id < reference + "g").limit(2)
-        rows = connection.execute(query).all()
-        if len(rows) > 1:
-            raise errors.Invalid(f"multiple IDs found with provided prefix: {reference}")
-        if rows:
-            return _container(rows[0])
-    raise ContainerUnknown(f"No such container: {reference}")
+def some(connection: Connection, container_ids: Iterable[str]) -> list[Container]:
+    """Those of the ids that exist."""
+    return [_container(row) for row in connection.execute(table.select().where(table.c.id.in_(container_ids)))]
 
 
 def every(connection: Connection) -> list[Container]:
     """All, newest first."""
     return [_container(row) for row in connection.execute(table.select().order_by(table.c.created_ns.desc()))]
-
-
-def by_image(connection: Connection, image_id: str) -> list[Container]:
-    """Those made from an image."""
-    return [_container(row) for row in connection.execute(table.select().where(table.c.image_id == image_id))]
 
 
 @functools.lru_cache(512)

@@ -434,8 +434,12 @@ class Networks:
             await self._database.write(lambda connection: store.rename_container(connection, renamed))
 
     def attachment(self, container_id: str) -> Attachment | None:
-        """What a running container has now; None for one that is not attached."""
-        return self._attachment(container_id) if self._ledger.endpoints_of(container_id) else None
+        """What a running container has now, without the text of its resolv.conf; None for one that is not attached."""
+        endpoints = self._ledger.endpoints_of(container_id)
+        if not endpoints:
+            return None
+        namespace = None if self._in_host_mode(container_id) else self._host.namespace(container_id)
+        return Attachment(container_id, namespace, endpoints, self._ledger.published_by(container_id))
 
     def _attachment(self, container_id: str) -> Attachment:
         in_host_mode = self._in_host_mode(container_id)

@@ -31,9 +31,9 @@ LARGEST_BATCH = 64  # verbs in one transaction: bounds how long the first of the
 _TOUCHED = "sampan-touched"
 
 
-def touch(connection: sqlalchemy.Connection, topic: str) -> None:
-    """Called by a verb that changes what readers cache under `topic` (see `Database.version`)."""
-    connection.info.setdefault(_TOUCHED, set()).add(topic)
+def touch(connection: sqlalchemy.Connection, topic: str, key: str = "") -> None:
+    """Called by a verb that changes what readers cache under `topic` (see `Database.version` and `take_changed`)."""
+    connection.info.setdefault(_TOUCHED, set()).add((topic, key))
 
 
 class DatabaseClosed(errors.Unavailable):
@@ -50,6 +50,8 @@ class Database:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._versions: dict[str, int] = {}
+        self._changed: dict[str, set[str]] = {}
+        self._changed_lock = threading.Lock()
         self._writer = threading.Thread(target=self._serve, name="database-writer", daemon=True)
         self._writer.start()
 
@@ -105,6 +107,16 @@ class Database:
         """Grows whenever a verb that called `touch` for the topic was committed: what was cached before is stale."""
         return self._versions.get(topic, 0)
 
+    def take_changed(self, topic: str) -> set[str]:
+        """The keys that committed verbs touched under `topic` since the last call: for the one reader that caches them.
+
+        A change is told before its verb's caller goes on, so nobody misses what they wrote themselves.
+        """
+        if not self._changed.get(topic):
+            return set()
+        with self._changed_lock:
+            return self._changed.pop(topic, set())
+
     def close(self) -> None:
         """Finish what is queued, then close every connection."""
         if self._closed:
@@ -152,8 +164,11 @@ class Database:
             for _, done in batch:
                 if not done.done():
                     done.set_exception(error)
-        for topic in connection.info.pop(_TOUCHED, ()):
-            self._versions[topic] = self._versions.get(topic, 0) + 1
+        with self._changed_lock:
+            for topic, key in connection.info.pop(_TOUCHED, ()):
+                self._versions[topic] = self._versions.get(topic, 0) + 1
+                if key:
+                    self._changed.setdefault(topic, set()).add(key)
         for done, result in results:
             done.set_result(result)
 

@@ -43,6 +43,7 @@ class Volumes:
     def __init__(
         self, root: Path, database: Database, bus: Bus, *, now_ns: Callable[[], int], new_id: Callable[[], str]
     ) -> None:
+        self.root = str(root)  # every volume's directory is below
         self._root = root
         self._database = database
         self._bus = bus

@@ -320,6 +320,8 @@ class FakeNetworks:
 
 
 class FakeVolumes:
+    root = "/data/volumes"
+
     def path(self, name: str) -> Path:
         return Path("/data/volumes") / name / "_data"
 

@@ -32,7 +32,7 @@ async def list_all(call: Call) -> web.StreamResponse:
     answer = []
     for item in call.engine.containers.list(chosen):
         try:
-            view = await views.container(call.engine, item, names=names, with_size=chosen.size)
+            view = await views.line(call.engine, item, names=names, with_size=chosen.size)
         except errors.NotFound:
             continue  # removed while the sizes of others were counted
         answer.append(render_container.summary(view, now_ns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from typing import Any
 
@@ -17,20 +18,27 @@ def network_names(engine: Engine) -> dict[str, str]:
     return {network.id: network.name for network in engine.networks.list()}
 
 
-async def container(
-    engine: Engine, item: Container, *, names: dict[str, str] | None = None, with_size: bool = False
+async def line(
+    engine: Engine, item: Container, *, names: dict[str, str], with_size: bool = False
 ) -> render_container.View:
-    """All about one container."""
-    paths = engine.containers.paths(item.id)
+    """What `ps` shows of one container: no paths, which cost most where there are many."""
     attachment = engine.containers.network(item.id)
     return render_container.View(
         container=item,
-        network_names=network_names(engine) if names is None else names,
+        network_names=names,
         endpoints=attachment.endpoints if attachment else (),
         published=attachment.published if attachment else (),
         mounts=engine.containers.mounts(item.id),
-        volumes_root=str(engine.volumes.path("x").parent.parent),
+        volumes_root=engine.volumes.root,
         sizes=await engine.containers.size(item.id) if with_size else None,
+    )
+
+
+async def container(engine: Engine, item: Container, *, with_size: bool = False) -> render_container.View:
+    """All about one container."""
+    paths = engine.containers.paths(item.id)
+    return dataclasses.replace(
+        await line(engine, item, names=network_names(engine), with_size=with_size),
         execs=engine.containers.execs.of(item.id),
         log_path=str(paths.log),
         hostname_path=str(paths.hostname),
@@ -48,7 +56,7 @@ async def disk_usage(engine: Engine) -> dict[str, Any]:
     containers = []
     users: dict[str, int] = {}
     for item in engine.containers.list(ContainerFilter(all=True)):
-        view = await container(engine, item, names=names, with_size=True)
+        view = await line(engine, item, names=names, with_size=True)
         containers.append(render_container.summary(view, now_ns))
         users[item.image_id] = users.get(item.image_id, 0) + 1
     usage = engine.images.disk_usage()
