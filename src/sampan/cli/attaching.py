@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
-import sys
-import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
 
 from sampan.api.engine import detach
 from sampan.cli import failures, specs
 from sampan.cli.common import daemon, each
-from sampan.cli.running import SETTINGS, exit_code
-from sampan.formats import stdcopy
+from sampan.cli.line import declare
+from sampan.cli.running import exit_code
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sampan.cli.client import Client, Query
+    from typing import Any
+
+    from sampan.cli.client import Client
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
-@click.option("--no-stdin", is_flag=True, help="Do not attach stdin")
-@click.option("--sig-proxy", type=bool, default=True, help="Pass signals on to the process")
-@click.argument("container")
+@declare.command()
+@declare.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
+@declare.option("--no-stdin", is_flag=True, help="Do not attach stdin")
+@declare.option("--sig-proxy", type=bool, default=True, help="Pass signals on to the process")
+@declare.argument("container")
 def attach(container: str, *, detach_keys: str, no_stdin: bool, sig_proxy: bool) -> int:
     """Attach this terminal's streams to a running container."""
     client = daemon()
@@ -72,11 +66,11 @@ def _hold(client: Client, shown: Any, *, stdin: bool, keys: str, sig_proxy: bool
         return exit_code(ending)
 
 
-@click.command(context_settings=SETTINGS | {"allow_interspersed_args": True})
-@click.option("--attach", "-a", is_flag=True, help="Attach stdout and stderr, and pass signals on")
-@click.option("--interactive", "-i", is_flag=True, help="Attach the container's stdin")
-@click.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.option("--attach", "-a", is_flag=True, help="Attach stdout and stderr, and pass signals on")
+@declare.option("--interactive", "-i", is_flag=True, help="Attach the container's stdin")
+@declare.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
+@declare.argument("containers", nargs=-1, required=True)
 def start(containers: tuple[str, ...], *, attach: bool, interactive: bool, detach_keys: str) -> int:
     """Start one or more stopped containers."""
     client = daemon()
@@ -93,20 +87,22 @@ def start(containers: tuple[str, ...], *, attach: bool, interactive: bool, detac
 # --- exec ------------------------------------------------------------------------------------------------------------
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--detach", "-d", is_flag=True, help="Run in the background")
-@click.option("--detach-keys", default="", help="Keys that leave the command without stopping it")
-@click.option("--env", "-e", multiple=True, help="Environment variables")
-@click.option("--env-file", multiple=True, help="Read environment variables from a file")
-@click.option("--interactive", "-i", is_flag=True, help="Keep stdin open")
-@click.option("--privileged", is_flag=True, help="Give extended privileges")
-@click.option("--tty", "-t", is_flag=True, help="Allocate a terminal")
-@click.option("--user", "-u", default="", help="User name or id")
-@click.option("--workdir", "-w", default="", help="Working directory inside")
-@click.argument("container")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@declare.command(interspersed=False)
+@declare.option("--detach", "-d", is_flag=True, help="Run in the background")
+@declare.option("--detach-keys", default="", help="Keys that leave the command without stopping it")
+@declare.option("--env", "-e", multiple=True, help="Environment variables")
+@declare.option("--env-file", multiple=True, help="Read environment variables from a file")
+@declare.option("--interactive", "-i", is_flag=True, help="Keep stdin open")
+@declare.option("--privileged", is_flag=True, help="Give extended privileges")
+@declare.option("--tty", "-t", is_flag=True, help="Allocate a terminal")
+@declare.option("--user", "-u", default="", help="User name or id")
+@declare.option("--workdir", "-w", default="", help="Working directory inside")
+@declare.argument("container")
+@declare.argument("command", nargs=-1, required=True)
 def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
     """Execute a command in a running container."""
+    from pathlib import Path
+
     from sampan.cli import terminal
 
     client = daemon()
@@ -152,62 +148,3 @@ def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
         except terminal.Detached:
             return 0
     return int(client.get(f"/exec/{id_}/json")["ExitCode"] or 0)
-
-
-# --- logs ------------------------------------------------------------------------------------------------------------
-
-
-@click.command(context_settings=SETTINGS | {"allow_interspersed_args": True})
-@click.option("--details", is_flag=True, help="Show extra details")
-@click.option("--follow", "-f", is_flag=True, help="Follow the output")
-@click.option("--since", default="", help="Since a time, or for as long (2026-01-02T13:23:37Z, 42m)")
-@click.option("--tail", "-n", default="all", help="Lines from the end")
-@click.option("--timestamps", "-t", is_flag=True, help="Show timestamps")
-@click.option("--until", default="", help="Until a time, or as long ago")
-@click.argument("container")
-def logs(container: str, *, details: bool, follow: bool, since: str, tail: str, timestamps: bool, until: str) -> int:
-    """Fetch the logs of a container."""
-    from sampan.cli import terminal
-
-    client = daemon()
-    now_s = time.time()
-    query: Query = {
-        "stdout": True,
-        "stderr": True,
-        "since": timestamp(since, now_s),
-        "until": timestamp(until, now_s),
-        "timestamps": timestamps,
-        "follow": follow,
-        "tail": tail,
-        "details": details,
-    }
-    if follow:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with client.open("GET", f"/containers/{container}/logs", query=query) as response:
-        multiplexed = "multiplexed" in (response.headers.get("Content-Type") or "")
-        decoder = stdcopy.Decoder()
-        while data := response.read1(1 << 20):
-            if not multiplexed:
-                terminal.write(1, data)
-                continue
-            for number, payload in decoder.feed(data):
-                terminal.write(1 if number == stdcopy.STDOUT else 2, payload)
-    sys.stdout.flush()
-    return 0
-
-
-def timestamp(text: str, now_s: float) -> str:
-    """A moment as the API wants it: seconds, RFC 3339, or how long ago in Go's form. Pure."""
-    if not text or re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        return text
-    if re.fullmatch(r"([0-9.]+(ns|us|ms|s|m|h))+", text):
-        from sampan.cli import units
-
-        return f"{now_s - units.parse_duration_ns(text) / 1e9:.9f}"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise failures.BadUsage(f"invalid value for time: {text!r}") from error
-    if moment.tzinfo is None and "T" not in text:
-        moment = moment.replace(tzinfo=UTC)
-    return f"{moment.timestamp():.9f}"

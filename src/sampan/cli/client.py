@@ -1,45 +1,27 @@
-"""Talks to the daemon: JSON, lines of JSON, raw bodies, and connections that become streams. Standard library only."""
+"""Talks to the daemon: JSON, lines of JSON, raw bodies, and connections that become streams."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import socket
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import IO, Any
-from urllib.parse import quote, urlencode
 
-from sampan.cli import failures
+from sampan.cli import failures, wire
 
-API = "/v1.47"
-SOCKETS = ("/run/sampan/sampan.sock", "/var/run/docker.sock")
-CHUNK_BYTES = 1 << 16
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import IO, Any
 
-Query = Mapping[str, str | int | bool | list[str] | None]
+    Query = Mapping[str, str | int | bool | list[str] | None]
+    Connect = Callable[[], socket.socket]
 
-
-def choose_address(given: str | None, environment: Mapping[str, str]) -> str:
-    """`-H`, SAMPAN_HOST, DOCKER_HOST, or the first socket that exists."""
-    for value in (given, environment.get("SAMPAN_HOST"), environment.get("DOCKER_HOST")):
-        if value:
-            return value
-    return f"unix://{next((path for path in SOCKETS if Path(path).exists()), SOCKETS[0])}"
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("docker")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(self._path)
+API_VERSION = "1.47"
+CHUNK_BYTES = wire.CHUNK_BYTES
+_TOO_NEW = "Maximum supported API version is "
 
 
 class Stream:
-    """A connection after its upgrade. `early` are bytes that came with the head."""
+    """A connection after its upgrade."""
 
     def __init__(self, connected: socket.socket, early: bytes, content_type: str) -> None:
         self.socket = connected
@@ -62,23 +44,29 @@ class Stream:
 
 
 class Client:
-    """One daemon. Every call is a connection of its own: commands make few, and streams stay open beside them."""
+    """One daemon. Every call is a connection of its own: commands make few, and streams stay open beside them.
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        scheme, separator, rest = address.partition("://")
-        if not separator:
-            scheme, rest = ("unix", address) if address.startswith("/") else ("tcp", address)
-        if scheme not in ("unix", "tcp", "http"):
-            raise failures.BadUsage(f"unable to parse docker host {address!r}: use unix:// or tcp://")
-        self._scheme, self._rest = scheme, rest
+    `version` is the API's; unless it is `fixed`, a daemon that knows only older ones is spoken to in its newest.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        connect: Connect,
+        *,
+        headers: Mapping[str, str] | None = None,
+        version: str = API_VERSION,
+        fixed: bool = False,
+    ) -> None:
+        self.address, self._connect, self._headers = address, connect, dict(headers or {})
+        self.version, self._is_settled = version, fixed
 
     # --- calls ---------------------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
         """JSON in, JSON out; None for an empty answer. Raises: DaemonError, NoDaemon."""
         with self.open(method, path, query=query, body=body) as response:
-            content = response.read()
+            content = self._whole(response)
         return json.loads(content) if content.strip() else None
 
     def get(self, path: str, query: Query | None = None) -> Any:
@@ -117,83 +105,94 @@ class Client:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         upload: IO[bytes] | None = None,
-    ) -> http.client.HTTPResponse:
+    ) -> wire.Response:
         """The answer with its head read. Raises: DaemonError, NoDaemon."""
-        connection = self._connection()
-        sent = dict(headers or {})
+        sent = self._headers | dict(headers or {})
         content: bytes | IO[bytes] | None = upload
         if upload is not None:
-            sent |= {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
+            self._settle()
+            sent = {"Content-Type": "application/x-tar"} | sent
         elif body is not None:
             content = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
         elif method == "POST":
             content = b""
-        try:
-            connection.request(method, target(path, query), content, sent, encode_chunked=upload is not None)
-            response = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise self._unreachable(error) from error
-        if response.status >= 400:
-            content = response.read()
-            connection.close()
-            raise failures.DaemonError(response.status, message(content, response.reason))
-        return response
+        response = self._exchange(method, path, query, sent, content)
+        if response.status < 400:
+            return response
+        text = self._failure(response)
+        if upload is None and self._understands(response.status, text):
+            return self.open(method, path, query=query, body=body, headers=headers)
+        raise failures.DaemonError(response.status, text)
 
     def upgrade(self, path: str, *, query: Query | None = None, body: Any = None) -> Stream:
         """A POST after which the connection is a stream. Raises: DaemonError, NoDaemon."""
-        connection = self._connection()
+        content = b"" if body is None else json.dumps(body).encode()
+        sent = self._headers | {"Connection": "Upgrade", "Upgrade": "tcp", "Content-Type": "application/json"}
+        response = self._exchange("POST", path, query, sent, content)
+        if response.status in (101, 200):
+            return Stream(response.socket, response.early(), response.headers.get("content-type"))
+        text = self._failure(response)
+        if self._understands(response.status, text):
+            return self.upgrade(path, query=query, body=body)
+        raise failures.DaemonError(response.status, text)
+
+    def dial(self) -> socket.socket:
+        """A bare connection, for who speaks HTTP by itself. Raises: NoDaemon."""
         try:
-            connection.connect()
+            return self._connect()
         except OSError as error:
             raise self._unreachable(error) from error
-        connected: socket.socket = connection.sock
-        content = b"" if body is None else json.dumps(body).encode()
-        head = (
-            f"POST {target(path, query)} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-        )
-        connected.sendall(head.encode() + content)
-        return _upgraded(connected)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._scheme == "unix":
-            return _UnixConnection(self._rest)
-        host, _, port = self._rest.rstrip("/").rpartition(":")
-        return http.client.HTTPConnection(host.strip("[]") or self._rest, int(port) if port.isdecimal() else 2375)
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        headers: Mapping[str, str],
+        content: bytes | IO[bytes] | None,
+    ) -> wire.Response:
+        connected = self.dial()
+        try:
+            wire.send(connected, method, target(path, query, self.version), headers, content)
+            return wire.Response(connected, method=method)
+        except (OSError, wire.Broken) as error:
+            connected.close()
+            raise self._unreachable(error) from error
+
+    def _whole(self, response: wire.Response) -> bytes:
+        try:
+            return response.read()
+        except (OSError, wire.Broken) as error:
+            raise self._unreachable(error) from error
+
+    def _failure(self, response: wire.Response) -> str:
+        with response:
+            return message(self._whole(response), response.reason)
+
+    def _understands(self, status: int, text: str) -> bool:
+        """Whether the daemon said that it knows only older versions, and which: then ask again in that one."""
+        if self._is_settled or status != 400 or _TOO_NEW not in text:
+            return False
+        self.version, self._is_settled = text.partition(_TOO_NEW)[2].split()[0].strip(",."), True
+        return True
+
+    def _settle(self) -> None:
+        """Before a body that can be sent only once."""
+        if not self._is_settled:
+            self.get("/version")
+            self._is_settled = True
 
     def _unreachable(self, error: Exception) -> failures.NoDaemon:
-        text = f"Cannot connect to the Sampan daemon at {self.address}. Is the daemon running?"
         if isinstance(error, PermissionError):
-            text = f"permission denied while trying to connect to the daemon socket at {self.address}"
+            return failures.NoDaemon(f"permission denied while trying to connect to the daemon at {self.address}")
+        text = f"Cannot connect to the Sampan daemon at {self.address}. Is the daemon running?"
         return failures.NoDaemon(f"{text} ({error})")
 
 
-def _upgraded(connected: socket.socket) -> Stream:
-    buffer = b""
-    while (end := buffer.find(b"\r\n\r\n")) < 0:
-        data = connected.recv(CHUNK_BYTES)
-        if not data:
-            connected.close()
-            raise failures.NoDaemon("the daemon closed the connection")
-        buffer += data
-    first, _, rest = buffer[:end].decode("latin-1").partition("\r\n")
-    fields = dict(line.lower().split(":", 1) for line in rest.split("\r\n") if ":" in line)
-    status = int(first.split(" ", 2)[1])
-    body = buffer[end + 4 :]
-    if status in (101, 200):
-        return Stream(connected, body, fields.get("content-type", ""))
-    length = int(fields.get("content-length", "0"))
-    while len(body) < length and (data := connected.recv(CHUNK_BYTES)):
-        body += data
-    connected.close()
-    raise failures.DaemonError(status, message(body, first))
-
-
-def target(path: str, query: Query | None) -> str:
+def target(path: str, query: Query | None, version: str = API_VERSION) -> str:
     """The request target: API version, path with its names quoted, query without what is None, False or empty."""
     pairs: list[tuple[str, str]] = []
     for key, value in (query or {}).items():
@@ -203,7 +202,8 @@ def target(path: str, query: Query | None) -> str:
             pairs.append((key, "1"))
         elif value is not None and value is not False and value != "":
             pairs.append((key, str(value)))
-    return API + quote(path, safe="/:@") + (f"?{urlencode(pairs)}" if pairs else "")
+    written = "&".join(f"{wire.quote(key, b'')}={wire.quote(value, b'')}" for key, value in pairs)
+    return f"/v{version}{wire.quote(path)}{'?' if written else ''}{written}"
 
 
 def message(content: bytes, fallback: str) -> str:
@@ -212,8 +212,3 @@ def message(content: bytes, fallback: str) -> str:
         return str(json.loads(content)["message"])
     except (ValueError, KeyError, TypeError):
         return content.decode(errors="replace").strip() or fallback
-
-
-def from_environment(given: str | None) -> Client:
-    """The client for this run of the program."""
-    return Client(choose_address(given, os.environ))

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
+from sampan.cli import failures, output, session
 
-from sampan.cli import failures
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sampan.cli.client import Client
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
-T = TypeVar("T")
+    from sampan.cli.client import Client
 
 
 def daemon() -> Client:
-    """The daemon that `-H` or the environment names."""
-    from sampan.cli import client
+    """The daemon that flags, environment or settings name."""
+    from sampan.cli.endpoint import choose
 
-    return client.from_environment(click.get_current_context().find_root().obj)
+    return choose.for_this_run(session.chosen)
 
 
 def each(names: Iterable[str], verb: Callable[[str], Any], *, show: bool = True) -> int:
@@ -32,9 +30,10 @@ def each(names: Iterable[str], verb: Callable[[str], Any], *, show: bool = True)
         except failures.NoDaemon:
             raise
         except failures.CliError as error:
+            sys.stdout.flush()
             sys.stderr.write(f"{error}\n")
             code = failures.GENERAL
         else:
             if show:
-                click.echo(name)
+                output.echo(name)
     return code

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
-
-import click
 
 from sampan.api.engine import words
-from sampan.cli import failures, filters, tables
+from sampan.cli import failures, filters, output, tables
 from sampan.cli.common import daemon, each
+from sampan.cli.line import declare
 
-SETTINGS = {"help_option_names": ["--help", "-h"]}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 COLUMNS = {
     "ID": "CONTAINER ID",
     "Image": "IMAGE",
@@ -50,15 +51,15 @@ def row(item: Mapping[str, Any], now_s: float, *, full: bool) -> dict[str, str]:
     }
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--all", "-a", "everything", is_flag=True, help="Show stopped ones too")
-@click.option("--filter", "-f", "chosen", multiple=True, help="Show those that match")
-@click.option("--format", "form", default="", help="table, json, or a template")
-@click.option("--last", "-n", type=int, default=-1, help="Show the n last created ones")
-@click.option("--latest", "-l", is_flag=True, help="Show the last created one")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten")
-@click.option("--quiet", "-q", is_flag=True, help="Only show ids")
-@click.option("--size", "-s", is_flag=True, help="Show file sizes")
+@declare.command()
+@declare.option("--all", "-a", "everything", is_flag=True, help="Show stopped ones too")
+@declare.option("--filter", "-f", "chosen", kind="filter", help="Show those that match")
+@declare.option("--format", "form", default="", help="table, json, or a template")
+@declare.option("--last", "-n", type=int, default=-1, help="Show the n last created ones")
+@declare.option("--latest", "-l", is_flag=True, help="Show the last created one")
+@declare.option("--no-trunc", is_flag=True, help="Do not shorten")
+@declare.option("--quiet", "-q", is_flag=True, help="Only show ids")
+@declare.option("--size", "-s", is_flag=True, help="Show file sizes")
 def ps(
     *,
     everything: bool,
@@ -80,17 +81,17 @@ def ps(
     }
     rows = [row(item, time.time(), full=no_trunc) for item in daemon().get("/containers/json", query)]
     if quiet and form in ("", "table"):
-        click.echo("".join(f"{item['ID']}\n" for item in rows), nl=False)
+        output.echo("".join(f"{item['ID']}\n" for item in rows), nl=False)
         return 0
     columns = COLUMNS | ({"Size": "SIZE"} if size else {})
-    click.echo(tables.listing(rows, columns, form), nl=False)
+    output.echo(tables.listing(rows, columns, form), nl=False)
     return 0
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--signal", "-s", default="", help="Signal to send")
-@click.option("--timeout", "--time", "-t", "timeout_s", type=int, default=None, help="Seconds until it is killed")
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.option("--signal", "-s", default="", help="Signal to send")
+@declare.option("--timeout", "--time", "-t", "timeout_s", type=int, default=None, help="Seconds until it is killed")
+@declare.argument("containers", nargs=-1, required=True)
 def stop(containers: tuple[str, ...], *, signal: str, timeout_s: int | None) -> int:
     """Stop one or more running containers."""
     client = daemon()
@@ -98,10 +99,10 @@ def stop(containers: tuple[str, ...], *, signal: str, timeout_s: int | None) -> 
     return each(containers, lambda name: client.post(f"/containers/{name}/stop", query))
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--signal", "-s", default="", help="Signal to send")
-@click.option("--timeout", "--time", "-t", "timeout_s", type=int, default=None, help="Seconds until it is killed")
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.option("--signal", "-s", default="", help="Signal to send")
+@declare.option("--timeout", "--time", "-t", "timeout_s", type=int, default=None, help="Seconds until it is killed")
+@declare.argument("containers", nargs=-1, required=True)
 def restart(containers: tuple[str, ...], *, signal: str, timeout_s: int | None) -> int:
     """Restart one or more containers."""
     client = daemon()
@@ -109,20 +110,20 @@ def restart(containers: tuple[str, ...], *, signal: str, timeout_s: int | None) 
     return each(containers, lambda name: client.post(f"/containers/{name}/restart", query))
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--signal", "-s", default="KILL", help="Signal to send")
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.option("--signal", "-s", default="KILL", help="Signal to send")
+@declare.argument("containers", nargs=-1, required=True)
 def kill(containers: tuple[str, ...], *, signal: str) -> int:
     """Kill one or more running containers."""
     client = daemon()
     return each(containers, lambda name: client.post(f"/containers/{name}/kill", {"signal": signal}))
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--force", "-f", is_flag=True, help="Remove running ones too")
-@click.option("--link", "-l", is_flag=True, help="Remove the link")
-@click.option("--volumes", "-v", is_flag=True, help="Remove anonymous volumes too")
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.option("--force", "-f", is_flag=True, help="Remove running ones too")
+@declare.option("--link", "-l", is_flag=True, help="Remove the link")
+@declare.option("--volumes", "-v", is_flag=True, help="Remove anonymous volumes too")
+@declare.argument("containers", nargs=-1, required=True)
 def rm(containers: tuple[str, ...], *, force: bool, link: bool, volumes: bool) -> int:
     """Remove one or more containers."""
     client = daemon()
@@ -133,59 +134,59 @@ def rm(containers: tuple[str, ...], *, force: bool, link: bool, volumes: bool) -
         except failures.DaemonError as error:
             if not (force and error.status == 404):
                 raise
-            click.echo(str(error), err=True)  # told, but no failure
+            output.echo(str(error), err=True)  # told, but no failure
         else:
-            click.echo(name)
+            output.echo(name)
 
     return each(containers, remove, show=False)
 
 
-@click.command(context_settings=SETTINGS)
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.argument("containers", nargs=-1, required=True)
 def pause(containers: tuple[str, ...]) -> int:
     """Pause all processes of one or more containers."""
     client = daemon()
     return each(containers, lambda name: client.post(f"/containers/{name}/pause"))
 
 
-@click.command(context_settings=SETTINGS)
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.argument("containers", nargs=-1, required=True)
 def unpause(containers: tuple[str, ...]) -> int:
     """Unpause all processes of one or more containers."""
     client = daemon()
     return each(containers, lambda name: client.post(f"/containers/{name}/unpause"))
 
 
-@click.command(context_settings=SETTINGS)
-@click.argument("containers", nargs=-1, required=True)
+@declare.command()
+@declare.argument("containers", nargs=-1, required=True)
 def wait(containers: tuple[str, ...]) -> int:
     """Block until one or more containers stop, then print their exit codes."""
     client = daemon()
-    return each(containers, lambda name: click.echo(client.post(f"/containers/{name}/wait")["StatusCode"]), show=False)
+    return each(containers, lambda name: output.echo(client.post(f"/containers/{name}/wait")["StatusCode"]), show=False)
 
 
-@click.command(context_settings=SETTINGS)
-@click.argument("container")
-@click.argument("name")
+@declare.command()
+@declare.argument("container")
+@declare.argument("name")
 def rename(container: str, name: str) -> int:
     """Rename a container."""
     daemon().post(f"/containers/{container}/rename", {"name": name})
     return 0
 
 
-@click.command(context_settings=SETTINGS | {"ignore_unknown_options": True})
-@click.argument("container")
-@click.argument("ps_options", nargs=-1, type=click.UNPROCESSED)
+@declare.command(interspersed=False)
+@declare.argument("container")
+@declare.argument("ps_options", nargs=-1)
 def top(container: str, ps_options: tuple[str, ...]) -> int:
     """Display the running processes of a container."""
     found = daemon().get(f"/containers/{container}/top", {"ps_args": " ".join(ps_options)})
-    click.echo(tables.table(found["Titles"], found["Processes"] or [], narrowest=20), nl=False)
+    output.echo(tables.table(found["Titles"], found["Processes"] or [], narrowest=20), nl=False)
     return 0
 
 
-@click.command(context_settings=SETTINGS)
-@click.argument("container")
-@click.argument("private", default="", metavar="[PRIVATE_PORT[/PROTO]]")
+@declare.command()
+@declare.argument("container")
+@declare.argument("private", default="", metavar="[PRIVATE_PORT[/PROTO]]")
 def port(container: str, private: str) -> int:
     """List port mappings, or the one of a port."""
     published = daemon().get(f"/containers/{container}/json")["NetworkSettings"]["Ports"] or {}
@@ -198,23 +199,5 @@ def port(container: str, private: str) -> int:
         for binding in published[name] or []:
             address = binding["HostIp"]
             place = f"{f'[{address}]' if ':' in address else address}:{binding['HostPort']}"
-            click.echo(place if wanted else f"{name} -> {place}")
+            output.echo(place if wanted else f"{name} -> {place}")
     return 0
-
-
-@click.command(context_settings=SETTINGS)
-@click.option("--filter", "chosen", multiple=True, help="Remove those that match")
-@click.option("--force", "-f", is_flag=True, help="Do not ask")
-def prune(*, chosen: tuple[str, ...], force: bool) -> int:
-    """Remove all stopped containers."""
-    if not force:
-        click.confirm("This will remove all stopped containers. Continue?", abort=True)
-    found = daemon().post("/containers/prune", {"filters": filters.encode(chosen)})
-    _tell("Deleted Containers:", found["ContainersDeleted"])
-    click.echo(f"Total reclaimed space: {words.size(found['SpaceReclaimed'])}")
-    return 0
-
-
-def _tell(title: str, names: list[str] | None) -> None:
-    if names:
-        click.echo("\n".join([title, *names, ""]))

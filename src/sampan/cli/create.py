@@ -1,21 +1,22 @@
 """`run`'s and `create`'s options, and the body of `POST /containers/create` they make.
 
-The options are a table of click declarations; `body` is pure: files and environment come in.
+The options are a table of declarations; `body` is pure: files and environment come in.
 Source: docker/cli, cli/command/container/opts.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import click
-
 from sampan.cli import specs, units
+from sampan.cli.line import declare
 
-Options = Mapping[str, Any]
-Command = Callable[..., Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    Options = Mapping[str, Any]
+    Command = Callable[..., Any]
+
 
 # (declarations, keyword arguments)
 _MANY = {"multiple": True}
@@ -74,7 +75,7 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--privileged",), _FLAG | {"help": "Give extended privileges"}),
     (("--publish", "-p"), _MANY | {"help": "Publish ports to the host"}),
     (("--publish-all", "-P"), _FLAG | {"help": "Publish all exposed ports to random ports"}),
-    (("--pull",), {"default": "missing", "type": click.Choice(["always", "missing", "never"]), "help": "When to pull"}),
+    (("--pull",), {"default": "missing", "values": ("always", "missing", "never"), "help": "When to pull"}),
     (("--quiet", "-q"), _FLAG | {"help": "No output of a pull"}),
     (("--read-only",), _FLAG | {"help": "Mount the root filesystem read only"}),
     (("--restart",), {"default": "no", "help": "Restart policy: no, always, unless-stopped, on-failure[:N]"}),
@@ -103,17 +104,15 @@ OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 def with_options(command: Command) -> Command:
     """A decorator: all of `OPTIONS`."""
     for declarations, keywords in reversed(OPTIONS):
-        command = click.option(*declarations, **keywords)(command)
+        command = declare.option(*declarations, **keywords)(command)
     return command
 
 
-@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What `body` needs of the world: files by name, environment, working directory."""
 
-    files: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    directory: str = "/"
+    def __init__(self, files: Mapping[str, str], environment: Mapping[str, str], directory: str) -> None:
+        self.files, self.environment, self.directory = files, environment, directory
 
 
 def files_named(options: Options) -> list[str]:
@@ -189,7 +188,8 @@ def _network(text: str) -> tuple[str, dict[str, Any]]:
     """`name`, or `name=net,alias=a,ip=1.2.3.4,mac-address=…`."""
     if "=" not in text:
         return text, {}
-    name, settings = "", dict[str, Any]()
+    name = ""
+    settings: dict[str, Any] = {}
     for part in text.split(","):
         key, _, value = part.partition("=")
         match key.lower():
@@ -210,7 +210,7 @@ def _network(text: str) -> tuple[str, dict[str, Any]]:
 
 def _endpoints(options: Options, networks: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """Settings by network. `--ip`, `--network-alias` and `--mac-address` belong to the first."""
-    first = dict[str, Any]()
+    first: dict[str, Any] = {}
     if options["network_alias"]:
         first["Aliases"] = list(options["network_alias"])
     if options["ip"]:

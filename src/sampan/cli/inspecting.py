@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
 
-import click
-
-from sampan.cli import failures
+from sampan.cli import failures, output
 from sampan.cli.common import daemon
+from sampan.cli.line import declare
 from sampan.cli.template import Template
 
-SETTINGS = {"help_option_names": ["--help", "-h"]}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
 CONTAINER = ("container", "/containers/{}/json")
 IMAGE = ("image", "/images/{}/json")
 NETWORK = ("network", "/networks/{}")
@@ -35,11 +36,11 @@ def show(names: Sequence[str], form: str, kinds: Sequence[tuple[str, str]], *, s
         text = json.dumps(found, indent=4 if not form else None, ensure_ascii=False)
         if form:
             text = "\n".join(json.dumps(item, separators=(",", ":"), ensure_ascii=False) for item in found)
-        click.echo(text)
+        output.echo(text)
     else:
         template = Template(form.replace("\\t", "\t").replace("\\n", "\n"))
         for item in found:
-            click.echo(template.render(item))
+            output.echo(template.render(item))
     for text in missing:
         sys.stderr.write(f"Error: {text}\n" if len(kinds) > 1 else f"Error response from daemon: {text}\n")
     return failures.GENERAL if missing else 0
@@ -70,14 +71,31 @@ def unless_missing(verb: Callable[[str], Any], *, force: bool) -> Callable[[str]
     return careful
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--format", "-f", "form", default="", help="json or a template")
-@click.option("--size", "-s", is_flag=True, help="Show file sizes of containers")
-@click.option("--type", "kind", default="", help="Only objects of this type")
-@click.argument("names", nargs=-1, required=True)
+@declare.command()
+@declare.option("--format", "-f", "form", default="", help="json or a template")
+@declare.option("--size", "-s", is_flag=True, help="Show file sizes of containers")
+@declare.option("--type", "kind", default="", help="Only objects of this type")
+@declare.argument("names", nargs=-1, required=True)
 def inspect(names: tuple[str, ...], *, form: str, size: bool, kind: str) -> int:
     """Return low-level information on objects."""
     kinds = [one for one in KINDS if kind in ("", one[0])]
     if not kinds:
         raise failures.BadUsage(f'unknown type: "{kind}": must be one of container, image, network, volume')
     return show(names, form, kinds, size=size)
+
+
+@declare.command()
+@declare.option("--format", "-f", "form", default="", help="json or a template")
+@declare.option("--size", "-s", is_flag=True, help="Show file sizes")
+@declare.argument("containers", nargs=-1, required=True, offers="container")
+def inspect_container(containers: tuple[str, ...], *, form: str, size: bool) -> int:
+    """Display detailed information on one or more containers."""
+    return show(containers, form, [CONTAINER], size=size)
+
+
+@declare.command()
+@declare.option("--format", "-f", "form", default="", help="json or a template")
+@declare.argument("images", nargs=-1, required=True, offers="image")
+def inspect_image(images: tuple[str, ...], *, form: str) -> int:
+    """Display detailed information on one or more images."""
+    return show(images, form, [IMAGE])

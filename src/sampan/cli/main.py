@@ -1,4 +1,4 @@
-"""`sampan`: one table of commands, each imported when it is called.
+"""`sampan`: finds the command in the table, reads its words, calls it, and turns what happened into an exit code.
 
 `sampan-ps` (a link to this program) means `sampan ps`. `sampan daemon …` and `sampan -d …` hand everything behind to
 the daemon's own parser.
@@ -6,110 +6,38 @@ the daemon's own parser.
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Sequence
-from pathlib import PurePath
 
-import click
+from sampan.cli import failures, session, table
+from sampan.cli.line import parse
 
-from sampan import __version__
-from sampan.cli import failures
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
-# name -> (module, attribute, one line of help)
-COMMANDS: dict[str, tuple[str, str, str]] = {
-    "attach": ("attaching", "attach", "Attach to a running container's streams"),
-    "container": ("groups", "container", "Manage containers"),
-    "create": ("running", "create", "Create a container"),
-    "daemon": ("", "", "Run the daemon (all options: sampan daemon --help)"),
-    "events": ("system", "events", "Get events from the daemon"),
-    "exec": ("attaching", "exec_", "Execute a command in a running container"),
-    "history": ("images", "history", "Show the history of an image"),
-    "image": ("groups", "image", "Manage images"),
-    "images": ("images", "list_", "List images"),
-    "import": ("images", "import_", "Import the contents of a tarball to make an image"),
-    "info": ("system", "info", "Display system-wide information"),
-    "inspect": ("inspecting", "inspect", "Return low-level information on objects"),
-    "kill": ("containers", "kill", "Kill one or more running containers"),
-    "logs": ("attaching", "logs", "Fetch the logs of a container"),
-    "network": ("networks", "network", "Manage networks"),
-    "pause": ("containers", "pause", "Pause all processes of containers"),
-    "port": ("containers", "port", "List port mappings of a container"),
-    "ps": ("containers", "ps", "List containers"),
-    "pull": ("images", "pull", "Download an image from a registry"),
-    "push": ("images", "push", "Upload an image to a registry"),
-    "rename": ("containers", "rename", "Rename a container"),
-    "restart": ("containers", "restart", "Restart one or more containers"),
-    "rm": ("containers", "rm", "Remove one or more containers"),
-    "rmi": ("images", "rmi", "Remove one or more images"),
-    "run": ("running", "run", "Create and run a new container from an image"),
-    "start": ("attaching", "start", "Start one or more stopped containers"),
-    "stop": ("containers", "stop", "Stop one or more running containers"),
-    "tag": ("images", "tag", "Give an image one more name"),
-    "top": ("containers", "top", "Display the running processes of a container"),
-    "unpause": ("containers", "unpause", "Unpause all processes of containers"),
-    "version": ("system", "version", "Show the versions of client and daemon"),
-    "volume": ("volumes", "volume", "Manage volumes"),
-    "wait": ("containers", "wait", "Block until containers stop, then print their exit codes"),
-}
+    from sampan.cli.line.declare import Command
 
-
-class Lazy(click.Group):
-    """A group whose commands live in modules that are imported on use; the help needs none of them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, sorted."""
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one."""
-        if cmd_name not in COMMANDS or cmd_name == "daemon":
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"sampan.cli.{module}"), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """From the table."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
-
-
-@click.command(cls=Lazy, context_settings={"help_option_names": ["--help", "-h"]})
-@click.option("-H", "--host", metavar="ADDRESS", help="Daemon socket: unix:///path or tcp://host:port.")
-@click.version_option(__version__, "-v", "--version", message="Sampan version %(version)s")
-@click.pass_context
-def sampan(ctx: click.Context, host: str | None) -> None:
-    """A private container cloud: registry, Docker-compatible engine, networks and stacks."""
-    ctx.obj = host
+TITLE = "A private container cloud: registry, Docker-compatible engine, networks and stacks"
+INTERRUPTED = 130
+NOBODY_READS = 141
 
 
 def arguments(argv: Sequence[str]) -> list[str]:
     """The words behind the program's name; `sampan-ps` contributes `ps`. Pure."""
-    name = PurePath(argv[0]).name
+    name = argv[0].rpartition("/")[2]
     _, dash, command = name.removesuffix(".py").partition("sampan-")
-    return [command, *argv[1:]] if dash and command in COMMANDS else list(argv[1:])
+    is_known = command in table.COMMANDS or command in table.GROUPS or command == "daemon"
+    return [command, *argv[1:]] if dash and is_known else list(argv[1:])
 
 
 def daemon_arguments(words: Sequence[str]) -> list[str] | None:
     """What the daemon's parser gets, or None when this is a client's command. Pure.
 
-    `-d` was Docker's way to say daemon; other options may stand before it, as in `-D -d`.
+    `-d` was Docker's way to say daemon; other options may stand before it, as in `-D -d` or `-H ADDRESS -d`.
     """
     if words and words[0] == "daemon":
         return list(words[1:])
-    for position, word in enumerate(words):
-        if not word.startswith("-"):
-            return None
-        if word in ("-d", "--daemon"):
-            return [*words[:position], *words[position + 1 :]]
-        if word in ("-H", "--host"):
-            return daemon_after_host(words)
-    return None
-
-
-def daemon_after_host(words: Sequence[str]) -> list[str] | None:
-    """`-H ADDRESS -d`: an option with a value stands before `-d`. Pure."""
     for position, word in enumerate(words):
         if word in ("-d", "--daemon"):
             return [*words[:position], *words[position + 1 :]]
@@ -117,15 +45,6 @@ def daemon_after_host(words: Sequence[str]) -> list[str] | None:
         if not word.startswith("-") and not is_value:
             return None
     return None
-
-
-def command_of(words: Sequence[str]) -> list[str]:
-    """The command's name, with the group in front for `container run`. Pure."""
-    position = 0
-    while position < len(words) and words[position].startswith("-"):
-        position += 2 if words[position] in ("-H", "--host") else 1
-    is_group = words[position : position + 1] == ["container"]
-    return list(words[position : position + (2 if is_group else 1)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,24 +55,138 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sampan.daemon.main import main as run_daemon
 
         return run_daemon(for_daemon)
-    # Source: docker run's exit status 125, for wrong options too.
-    usage_code = failures.DAEMON if command_of(words) in (["run"], ["container", "run"]) else None
     try:
-        result = sampan.main(words, prog_name="sampan", standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        return usage_code or error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    except BrokenPipeError:
-        return 141
+        code = _client(words)
+        sys.stdout.flush()
     except failures.CliError as error:
         if str(error):
             sys.stderr.write(f"{error}\n")
         return error.code
+    except (EOFError, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return NOBODY_READS
+    return code
+
+
+def _forget_output() -> None:
+    """Nobody reads: the interpreter must not try again when it ends."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _client(words: list[str]) -> int:
+    """Raises: CliError."""
+    try:
+        chosen, rest = parse.flags(session.GLOBALS, words, interspersed=False)
+    except parse.HelpWanted:
+        return _help()
+    except parse.UnreadableFlag as error:
+        raise failures.CliError(
+            f"{error}\n\nUsage:  sampan [OPTIONS] COMMAND [ARG...]\n\nRun 'sampan --help' for more information",
+            error.code,
+        ) from error
+    session.chosen.update(chosen)
+    if chosen["version"]:
+        from sampan import __version__
+
+        sys.stdout.write(f"Sampan version {__version__}\n")
+        return 0
+    return _dispatch(rest) if rest else _help()
+
+
+def _dispatch(words: list[str]) -> int:
+    """Find the command of these words and call it."""
+    first = words[0]
+    if first not in table.GROUPS:
+        return _call(first, words[1:]) if first in table.COMMANDS else _unknown("sampan", first)
+    if len(words) == 1 or words[1] in ("--help", "-h"):
+        from sampan.cli.line import usage
+
+        sys.stdout.write(usage.of_group(f"sampan {first}", table.GROUPS[first], table.members(first)))
+        return 0
+    path = f"{first} {words[1]}"
+    path = table.ALIASES.get(path, path)
+    return _call(path, words[2:]) if path in table.COMMANDS else _unknown(f"sampan {first}", words[1])
+
+
+def _unknown(program: str, word: str) -> int:
+    if word.startswith("-"):
+        raise failures.CliError(
+            f"unknown flag: {word}\n\nUsage:  {program}\n\nRun '{program} --help' for more information", failures.DAEMON
+        )
+    usage = f"\n\nUsage:  {program}" if " " in program else ""
+    raise failures.CliError(
+        f"sampan: unknown command: {program} {word}{usage}\n\nRun '{program} --help' for more information"
+    )
+
+
+def load(path: str) -> Command:
+    """Import a command."""
+    module, attribute, _ = table.COMMANDS[path]
+    return getattr(__import__(f"sampan.cli.{module}", fromlist=[attribute]), attribute)  # type: ignore[no-any-return]
+
+
+def _call(path: str, words: Sequence[str]) -> int:
+    command, program = load(path), f"sampan {path}"
+    if not hasattr(command, "flags"):
+        return _of_click(command, program, words)
+    more = f"Usage:  {program} {command.usage()}".rstrip() + f"\n\nRun '{program} --help' for more information"
+    try:
+        options, rest = parse.flags(command.flags, words, interspersed=command.interspersed)
+    except parse.HelpWanted as wanted:
+        return _command_help(path, command, is_old=wanted.is_old)
+    except parse.UnreadableFlag as error:
+        raise failures.CliError(f"{error}\n\n{more}", error.code) from error
+    problem = parse.miscounted(command, len(rest))
+    if problem:
+        raise failures.CliError(f"sampan: '{program}' {problem}\n\n{more}")
+    result = command.function(**parse.arguments(command, rest), **options)
     return result if isinstance(result, int) else 0
+
+
+def _of_click(command: Any, program: str, words: Sequence[str]) -> int:
+    """A command that is declared in click's words still."""
+    import click
+
+    try:
+        result = command.main(list(words), prog_name=program, standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return failures.DAEMON if isinstance(error, click.UsageError) else error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+def _width() -> int:
+    import shutil
+
+    from sampan.cli.line import usage
+
+    return min(shutil.get_terminal_size((usage.WIDTH, 0)).columns, 120) if sys.stdout.isatty() else usage.WIDTH
+
+
+def _help() -> int:
+    from sampan.cli.line import usage
+
+    sys.stdout.write(usage.of_program(TITLE, table.sections(), session.GLOBALS, width=_width()))
+    return 0
+
+
+def _command_help(path: str, command: Any, *, is_old: bool) -> int:
+    from sampan.cli.line import usage
+
+    if is_old:
+        sys.stderr.write("Flag shorthand -h has been deprecated, use --help\n")
+    spellings = [f"sampan {other}" for other in table.spellings(path)]
+    sys.stdout.write(usage.of_command(f"sampan {path}", command, spellings, width=_width()))
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import IO, Any
-
 from sampan.cli import failures
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import IO, Any
 
 
 def draw(lines: Iterable[dict[str, Any]], out: IO[str], *, quiet: bool = False) -> None:

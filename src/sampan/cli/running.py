@@ -6,24 +6,25 @@ import json
 import os
 import sys
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import click
 
 from sampan.api.engine import detach
-from sampan.cli import auth, failures, progress
 from sampan.cli import create as creating
+from sampan.cli import failures, output, progress
 from sampan.cli.common import daemon
+from sampan.cli.line import declare
+from sampan.cli.settings import auth
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sampan.cli.client import Client
+    from typing import Any
 
-SETTINGS = {"allow_interspersed_args": False, "help_option_names": ["--help"]}
+    from sampan.cli.client import Client
 
 
 def _create(client: Client, options: dict[str, Any], image: str, command: tuple[str, ...], *, detached: bool) -> str:
     """Make the container, pulling the image if it is missing. Returns the id. Raises: CliError with 125."""
+    from pathlib import Path
+
     cidfile = Path(options["cidfile"]) if options["cidfile"] else None
     if cidfile is not None and cidfile.exists():
         raise failures.BadUsage(f"container ID file found, remove {cidfile} or choose another one", failures.DAEMON)
@@ -74,23 +75,23 @@ def pull(client: Client, image: str, platform: str, *, quiet: bool, out: Any) ->
     progress.draw(lines, out, quiet=quiet)
 
 
-@click.command(context_settings=SETTINGS)
+@declare.command(interspersed=False)
 @creating.with_options
-@click.argument("image")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@declare.argument("image")
+@declare.argument("command", nargs=-1)
 def create(image: str, command: tuple[str, ...], **options: Any) -> int:
     """Create a new container, not started."""
-    click.echo(_create(daemon(), options, image, command, detached=False))
+    output.echo(_create(daemon(), options, image, command, detached=False))
     return 0
 
 
-@click.command(context_settings=SETTINGS)
-@click.option("--detach", "-d", is_flag=True, help="Run in the background and print the container's id")
-@click.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
-@click.option("--sig-proxy", type=bool, default=True, help="Pass signals on to the process")
+@declare.command(interspersed=False)
+@declare.option("--detach", "-d", is_flag=True, help="Run in the background and print the container's id")
+@declare.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
+@declare.option("--sig-proxy", type=bool, default=True, help="Pass signals on to the process")
 @creating.with_options
-@click.argument("image")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@declare.argument("image")
+@declare.argument("command", nargs=-1)
 def run(
     image: str, command: tuple[str, ...], *, detach: bool, detach_keys: str, sig_proxy: bool, **options: Any
 ) -> int:
@@ -128,7 +129,7 @@ def _run(
     id_ = _create(client, options, image, command, detached=detached)
     if detached:
         _start(client, id_)
-        click.echo(id_)
+        output.echo(id_)
         return 0
     streams = creating.attached(options, detached=False)
     stdin = streams["AttachStdin"]

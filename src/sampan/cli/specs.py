@@ -5,13 +5,15 @@ Source: docker/cli opts/, docker/go-connections nat/.
 
 from __future__ import annotations
 
-import csv
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
 
 from sampan.cli import failures, units
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 _PORT = re.compile(
     r"(?:(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<ip>[^:\[\]]*)):(?=[^:]*:))?(?:(?P<host>[0-9-]*):)?(?P<inside>[0-9-]+)"
@@ -106,6 +108,8 @@ def parse_tmpfs(texts: Iterable[str]) -> dict[str, str]:
 
 def parse_mount(text: str, directory: str) -> dict[str, Any]:
     """`--mount type=bind,source=/a,target=/b,readonly`."""
+    import csv
+
     mount: dict[str, Any] = {"Type": "volume"}
     for field in next(csv.reader([text])):
         key, equals, value = field.partition("=")

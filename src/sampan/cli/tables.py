@@ -6,16 +6,19 @@ Source: docker/cli, cli/command/formatter.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from sampan.api.engine import words
 from sampan.cli.template import Template
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    Row = Mapping[str, Any]
+
 GAP = 3
 NARROWEST = 10
-
-Row = Mapping[str, str]
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, narrowest: int = NARROWEST) -> str:

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from sampan.cli import failures
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 _ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|\(|\)|\||:=|,|[^\s()|,"`]+')
 MISSING = "<no value>"
 
 
-@dataclass
 class _Block:
     """`range`, `if` or the whole: its pipeline, its parts, and those behind `else`."""
 
-    kind: str = ""
-    words: list[str] = field(default_factory=list)
-    parts: list[str | list[str] | _Block] = field(default_factory=list)
-    otherwise: list[str | list[str] | _Block] | None = None
+    def __init__(self, kind: str = "", words: list[str] | None = None) -> None:
+        self.kind, self.words = kind, words or []
+        self.parts: list[str | list[str] | _Block] = []
+        self.otherwise: list[str | list[str] | _Block] | None = None
 
 
 class Template:
@@ -96,7 +97,7 @@ class Template:
         if not is_true(value):
             yield from self._run(block.otherwise or [], dot, names)
         elif block.kind == "range":
-            pairs = sorted(value.items()) if isinstance(value, Mapping) else enumerate(value)
+            pairs = sorted(value.items()) if isinstance(value, dict) else enumerate(value)
             for key, item in pairs:
                 inner = dict(names)
                 inner |= dict(zip(variables, (key, item) if len(variables) > 1 else (item,), strict=False))
@@ -147,6 +148,13 @@ class Template:
         return failures.BadUsage(f"template parsing error: {why}")
 
 
+def formatted(form: str, value: Any) -> str:
+    """One value as `--format` asks: `json`, or a template."""
+    if form == "json":
+        return _json(value)
+    return Template(form.replace("\\t", "\t").replace("\\n", "\n")).render(value)
+
+
 def _current(stack: list[_Block]) -> list[str | list[str] | _Block]:
     block = stack[-1]
     return block.parts if block.otherwise is None else block.otherwise
@@ -192,7 +200,7 @@ def walk(value: Any, path: str) -> Any:
     for name in filter(None, path.split(".")):
         if value is None:
             return None
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise failures.BadUsage(f"template: can't evaluate field {name}")
         value = value.get(name)
     return value
@@ -209,7 +217,7 @@ def show(value: Any) -> str:
         return MISSING
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return f"map[{' '.join(f'{key}:{show(item)}' for key, item in sorted(value.items()))}]"
     if isinstance(value, list):
         return f"[{' '.join(show(item) for item in value)}]"
@@ -222,7 +230,7 @@ def _json(value: Any) -> str:
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else value[key]
+        value = value.get(key) if isinstance(value, dict) else value[key]
     return value
 
 

@@ -10,13 +10,15 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
 
 from sampan.api.engine.detach import Detector
 from sampan.formats import stdcopy
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
     from sampan.cli.client import Client, Stream
 
 CHUNK_BYTES = 1 << 16

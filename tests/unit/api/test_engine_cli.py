@@ -111,11 +111,11 @@ def test_run_in_the_background_prints_the_id(engine_harbour: Any) -> None:
     [
         (["run", "busybox", "nonsense"], 127, 'exec: "nonsense": executable file not found in $PATH'),
         (["run", "--name", "web", "busybox"], 125, 'Conflict. The container name "/web" is already in use'),
-        (["run", "--no-such-option", "busybox"], 125, "No such option"),
+        (["run", "--no-such-option", "busybox"], 125, "unknown flag: --no-such-option"),
         (["run", "-m", "much", "busybox"], 125, "invalid size"),
         (["run", "-it", "busybox"], 1, "the input device is not a TTY"),
         (["run", "--pull", "never", "missing:latest"], 125, "No such image"),
-        (["ps", "--no-such-option"], 2, "No such option"),
+        (["ps", "--no-such-option"], 125, "unknown flag: --no-such-option"),
         (["stop", "nobody"], 1, "Error response from daemon: No such container: nobody"),
         (["exec", "nobody", "true"], 1, "Error response from daemon: No such container: nobody"),
     ],

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from sampan.cli import attaching, auth, client, failures, filters, main, networks, progress, tables
+from sampan.cli import client, failures, filters, logs, main, networks, progress, table, tables
+from sampan.cli.endpoint import choose
+from sampan.cli.line import parse
+from sampan.cli.settings import auth
 from sampan.cli.template import Template
 
 VALUE: dict[str, Any] = {
@@ -140,13 +143,13 @@ def test_the_daemon_gets_its_options_untouched(words: list[str], expected: list[
 def test_the_daemons_address_is_the_nearest_that_was_said(
     given: str | None, environment: dict[str, str], expected: str
 ) -> None:
-    assert client.choose_address(given, environment) == expected
+    assert choose.default_address({"host": (given,) if given else ()}, environment) == expected
 
 
 def test_a_target_leaves_out_what_was_not_said() -> None:
     query = {"all": True, "size": False, "name": "", "t": 0, "changes": ["a b", "c"], "x": None}
     assert client.target("/images/host:5000/a/json", query) == (
-        "/v1.47/images/host:5000/a/json?all=1&t=0&changes=a+b&changes=c"
+        "/v1.47/images/host:5000/a/json?all=1&t=0&changes=a%20b&changes=c"
     )
 
 
@@ -163,9 +166,10 @@ def test_a_target_leaves_out_what_was_not_said() -> None:
 )
 def test_credentials_are_looked_up_under_the_images_registry(image: str, server: str) -> None:
     config = {"auths": {server: {"auth": base64.b64encode(b"me:pa:ss").decode()}}}
-    sent = json.loads(base64.urlsafe_b64decode(auth.header(image, config)["X-Registry-Auth"]))
-    assert sent == {"username": "me", "password": "pa:ss", "serveraddress": server}
-    assert json.loads(base64.urlsafe_b64decode(auth.header(image, {})["X-Registry-Auth"])) == {}
+    found = auth.from_file(auth.server_of(image), config)
+    assert found == {"username": "me", "password": "pa:ss", "serveraddress": server}
+    assert json.loads(base64.urlsafe_b64decode(auth.encoded(found))) == found
+    assert auth.from_file(auth.server_of(image), {}) == {}
 
 
 def test_filters_are_collected_by_key() -> None:
@@ -192,12 +196,12 @@ def test_a_start_that_fails_has_dockers_exit_code(message: str, code: int) -> No
 
 
 def test_times_may_be_moments_or_how_long_ago() -> None:
-    assert attaching.timestamp("", 1000.0) == ""
-    assert attaching.timestamp("900.5", 1000.0) == "900.5"
-    assert attaching.timestamp("1m30s", 1000.0) == "910.000000000"
-    assert attaching.timestamp("1970-01-01T00:00:10Z", 1000.0) == "10.000000000"
+    assert logs.timestamp("", 1000.0) == ""
+    assert logs.timestamp("900.5", 1000.0) == "900.5"
+    assert logs.timestamp("1m30s", 1000.0) == "910.000000000"
+    assert logs.timestamp("1970-01-01T00:00:10Z", 1000.0) == "10.000000000"
     with pytest.raises(failures.BadUsage):
-        attaching.timestamp("yesterday", 1000.0)
+        logs.timestamp("yesterday", 1000.0)
 
 
 def test_progress_without_a_terminal_is_the_lines_that_say_news(capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,9 +217,8 @@ def test_progress_without_a_terminal_is_the_lines_that_say_news(capsys: pytest.C
 
 
 def test_a_network_with_a_subnet_has_one_pool() -> None:
-    with networks.network.commands["create"].make_context("create", ["--subnet", "10.0.0.0/24", "crew"]) as context:
-        options = dict(context.params)
-    body = networks.create_body(options.pop("name"), options)
+    options, (name,) = parse.flags(networks.create.flags, ["--subnet", "10.0.0.0/24", "crew"], interspersed=True)
+    body = networks.create_body(name, options)
     assert body["IPAM"]["Config"] == [{"Subnet": "10.0.0.0/24"}]
 
 
@@ -229,7 +232,7 @@ def test_the_command_line_loads_no_server_no_database_and_no_http_to_show_its_he
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("module", sorted({module for module, _, _ in main.COMMANDS.values() if module}))
+@pytest.mark.parametrize("module", sorted({module for module, _, _ in table.COMMANDS.values()}))
 def test_no_command_loads_a_server_or_a_database(module: str) -> None:
     code = (
         f"import sys; import sampan.cli.{module};"
