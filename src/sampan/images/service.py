@@ -22,7 +22,7 @@ from sampan.blobs.service import Blobs
 from sampan.events.bus import Bus
 from sampan.formats import compression, oci, reference
 from sampan.formats.digest import Digest
-from sampan.images import client, endpoints, importing, model, platforms, pulling, pushing, removal, store
+from sampan.images import client, endpoints, importing, model, platforms, pulling, pushing, remote, removal, store
 from sampan.images.catalogue import Catalogue, Filters
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.flights import Flights
@@ -123,6 +123,15 @@ class Images:
         registry = client.RegistryClient(host, self._settings, credentials)
         try:
             await asyncio.get_running_loop().run_in_executor(self._operations, registry.ping)
+        finally:
+            registry.close()
+
+    async def distribution(self, name: str, *, credentials: model.Credentials | None = None) -> remote.Remote:
+        """What the registry has under this name. Raises `PullDenied`, `NotInRegistry`, `Unreachable`."""
+        wanted = reference.parse(name).with_default_tag()
+        registry = client.RegistryClient(wanted.host, self._settings, credentials)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._operations, remote.describe, registry, wanted)
         finally:
             registry.close()
 

@@ -28,9 +28,10 @@ from sampan.containers.model import Container, ContainerFilter, ContainerUnknown
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.wanted import Wanted, decode_create
 from sampan.events.bus import Bus
-from sampan.formats import stdcopy
+from sampan.formats import oci, stdcopy
 from sampan.formats.digest import Digest
 from sampan.images import model as images_model
+from sampan.images.remote import Remote
 from sampan.networks import failures
 from sampan.networks.model import Attachment, Endpoint, Network, PublishedPort
 from sampan.volumes.service import VolumeUnknown
@@ -265,6 +266,10 @@ class FakeImages:
 
     def history(self, image: images_model.Image) -> tuple[images_model.HistoryItem, ...]:
         return (images_model.HistoryItem(image.created, "CMD sh", "", 4_321_000, image.id, image.tags),)
+
+    async def distribution(self, name: str, *, credentials: Any = None) -> Remote:
+        descriptor = oci.Descriptor(oci.OCI_INDEX, Digest.of(b"index"), 5)
+        return Remote(descriptor, (oci.Platform("amd64", "linux"), oci.Platform("arm64", "linux", "v8")))
 
     async def pull(self, name: str, *, platform: str = "", credentials: Any = None) -> Any:
         if "absent" in name:

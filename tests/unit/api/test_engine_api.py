@@ -17,47 +17,9 @@ import pytest
 
 from sampan.api.engine import routes
 from sampan.formats import stdcopy
+from swagger import misfits
 
-# --- a checker of shapes ---------------------------------------------------------------------------------------------
-
-JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "object": dict,
-    "array": list,
-}
-
-
-def misfits(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any], where: str = "$") -> list[str]:
-    """Where a value is not what its definition says. Null stands for an absent object, list or text, as in Go."""
-    if "$ref" in schema:
-        return misfits(value, definitions[schema["$ref"].rpartition("/")[2]], definitions, where)
-    if "allOf" in schema:
-        return [text for part in schema["allOf"] for text in misfits(value, part, definitions, where)]
-    kind = schema.get("type", "object")
-    if value is None:
-        return [] if schema.get("x-nullable") or kind in ("object", "array") else [f"{where} is null"]
-    if not isinstance(value, JSON_TYPES[kind]) or (kind == "integer" and isinstance(value, bool)):
-        return [f"{where} is {value!r}, no {kind}"]
-    if "enum" in schema and value not in schema["enum"]:
-        return [f"{where} is {value!r}, none of {schema['enum']}"]
-    if kind == "array":
-        items = schema.get("items", {})
-        return [text for n, item in enumerate(value) for text in misfits(item, items, definitions, f"{where}[{n}]")]
-    if kind != "object":
-        return []
-    found = [f"{where} lacks {name}" for name in schema.get("required", ()) if name not in value]
-    known = schema.get("properties", {})
-    more = schema.get("additionalProperties")
-    for name, item in value.items():
-        if name in known:
-            found += misfits(item, known[name], definitions, f"{where}.{name}")
-        elif isinstance(more, dict) and more:
-            found += misfits(item, more, definitions, f"{where}.{name}")
-    return found
-
+# --- shapes --------------------------------------------------------------------------------------------------------
 
 # Pointers in Go: null for "not said", which the definitions forget.
 IGNORED = ("$.HostConfig.MemorySwappiness", "$.HostConfig.OomKillDisable", "$.HostConfig.PidsLimit")

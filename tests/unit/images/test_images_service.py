@@ -734,3 +734,24 @@ def replace_type(descriptor: oci.Descriptor, media_type: str) -> oci.Descriptor:
 
 def test_a_progress_is_a_value() -> None:
     assert replace(model.Progress("Downloading", "abc"), current_bytes=1).current_bytes == 1
+
+
+def test_a_name_in_a_registry_is_described_without_a_pull(host: Any, registry: Any) -> None:
+    digest = registry.add_image(b"x" * 1024, architecture="arm64", variant="v8")
+    entry = oci.Descriptor(oci.OCI_MANIFEST, digest, 9, platform=oci.Platform("riscv64", "linux"))
+    index = oci.encode(oci.Index(schema_version=2, manifests=[entry], media_type=oci.OCI_INDEX))
+    registry.add_manifest(index, oci.OCI_INDEX, "many")
+
+    async def ask() -> None:
+        found = await host.images.distribution(f"{registry.host}/team/app")
+        assert (found.descriptor.digest, found.descriptor.media_type) == (digest, oci.OCI_MANIFEST)
+        assert found.descriptor.size == len(registry.manifests[digest][0])
+        assert found.platforms == (oci.Platform("arm64", "linux", "v8"),)
+        many = await host.images.distribution(f"{registry.host}/team/app:many")
+        assert (many.descriptor.size, many.platforms) == (len(index), (oci.Platform("riscv64", "linux"),))
+        with pytest.raises(errors.NotFound):
+            await host.images.distribution(f"{registry.host}/team/app:none")
+
+    run(host, ask())
+    assert host.images.list() == ()
+    assert host.files() == set()

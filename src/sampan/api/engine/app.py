@@ -52,7 +52,7 @@ class Face:
     def __init__(self, engine: Engine, cors_origins: Sequence[str]) -> None:
         self._engine = engine
         self._cors_origins = cors_origins
-        self._router = Router(routes.TABLE)
+        self._router = Router((*routes.TABLE, *routes.ABSENT))
         self._headers = {
             "Api-Version": versions.text(versions.NEWEST),
             "Docker-Experimental": str(engine.facts.experimental).lower(),

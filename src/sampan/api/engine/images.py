@@ -127,6 +127,12 @@ async def inspect(call: Call) -> web.StreamResponse:
     return bodies.answer(render_image.inspect(image, call.engine.facts.storage_driver))
 
 
+async def distribution(call: Call) -> web.StreamResponse:
+    """GET /distribution/{name}/json: what the registry has."""
+    auth = registry_auth.parse(call.request.headers.get("X-Registry-Auth", ""))
+    return bodies.answer(render_image.remote(await call.engine.images.distribution(call.name, credentials=auth)))
+
+
 async def history(call: Call) -> web.StreamResponse:
     """GET /images/{name}/history."""
     images = call.engine.images

@@ -10,8 +10,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from sampan.api.engine import words
 from sampan.images.model import HistoryItem, Image, Progress, Removal
+from sampan.images.remote import Remote
 
 _CONFIG_EMPTY: dict[str, Any] = {
     "Hostname": "",
@@ -138,6 +141,15 @@ def history(items: Iterable[HistoryItem]) -> list[dict[str, Any]]:
         }
         for item in items
     ]
+
+
+def remote(found: Remote) -> dict[str, Any]:
+    """The answer of `GET /distribution/{name}/json`."""
+    descriptor = found.descriptor
+    return {
+        "Descriptor": {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size},
+        "Platforms": [msgspec.to_builtins(platform) for platform in found.platforms],
+    }
 
 
 def removals(done: Iterable[Removal]) -> list[dict[str, str]]:

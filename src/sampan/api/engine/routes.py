@@ -1,4 +1,8 @@
-"""Every route of this face, in one table. `{name*}` may hold slashes: image names do."""
+"""Every route of this face, in two tables: what is served, and what is refused with a word of advice.
+
+`{name*}` may hold slashes: image names do. `since` is the version that brought the route: like dockerd, the daemon
+answers a client of an older version that asks all the same. Source: moby/moby, docs/api/version-history.md.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,25 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from sampan.api.engine import containers, execs, images, networks, streams, system, volumes
+from sampan.api.engine import absent, containers, execs, images, networks, streams, system, volumes
 from sampan.api.engine.call import Call
+from sampan.api.engine.versions import OLDEST, Version
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method, a path without its version, and who answers. HEAD is answered like GET."""
+    """A method, a path without its version, and who answers. HEAD is answered like GET.
+
+    `instead` is what to use where the route is refused.
+    """
 
     method: str
     path: str
     handler: Handler
+    since: Version = OLDEST
+    instead: str = ""
 
 
 TABLE: tuple[Route, ...] = (
@@ -28,12 +38,12 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/version", system.version),
     Route("GET", "/info", system.info),
     Route("GET", "/events", system.events),
-    Route("GET", "/system/df", system.disk_usage),
+    Route("GET", "/system/df", system.disk_usage, since=(1, 25)),
     Route("POST", "/auth", system.auth),
     # containers
     Route("GET", "/containers/json", containers.list_all),
     Route("POST", "/containers/create", containers.create),
-    Route("POST", "/containers/prune", containers.prune),
+    Route("POST", "/containers/prune", containers.prune, since=(1, 25)),
     Route("GET", "/containers/{name}/json", containers.inspect),
     Route("GET", "/containers/{name}/top", containers.top),
     Route("GET", "/containers/{name}/logs", streams.logs),
@@ -58,17 +68,18 @@ TABLE: tuple[Route, ...] = (
     # images
     Route("GET", "/images/json", images.list_all),
     Route("POST", "/images/create", images.create),
-    Route("POST", "/images/prune", images.prune),
-    Route("POST", "/build/prune", images.prune_builds),
+    Route("POST", "/images/prune", images.prune, since=(1, 25)),
+    Route("POST", "/build/prune", images.prune_builds, since=(1, 31)),
     Route("GET", "/images/{name*}/json", images.inspect),
     Route("GET", "/images/{name*}/history", images.history),
+    Route("GET", "/distribution/{name*}/json", images.distribution, since=(1, 30)),
     Route("POST", "/images/{name*}/push", images.push),
     Route("POST", "/images/{name*}/tag", images.tag),
     Route("DELETE", "/images/{name*}", images.remove),
     # networks
     Route("GET", "/networks", networks.list_all),
     Route("POST", "/networks/create", networks.create),
-    Route("POST", "/networks/prune", networks.prune),
+    Route("POST", "/networks/prune", networks.prune, since=(1, 25)),
     Route("GET", "/networks/{name}", networks.inspect),
     Route("DELETE", "/networks/{name}", networks.remove),
     Route("POST", "/networks/{name}/connect", networks.connect),
@@ -76,7 +87,91 @@ TABLE: tuple[Route, ...] = (
     # volumes
     Route("GET", "/volumes", volumes.list_all),
     Route("POST", "/volumes/create", volumes.create),
-    Route("POST", "/volumes/prune", volumes.prune),
+    Route("POST", "/volumes/prune", volumes.prune, since=(1, 25)),
     Route("GET", "/volumes/{name}", volumes.inspect),
     Route("DELETE", "/volumes/{name}", volumes.remove),
 )
+
+
+def _orders(what: str, instead: str, since: Version, *rows: tuple[str, str]) -> tuple[Route, ...]:
+    handler = absent.order(what, instead)
+    return tuple(Route(method, path, handler, since, instead) for method, path in rows)
+
+
+def _questions(instead: str, since: Version, *paths: str) -> tuple[Route, ...]:
+    return tuple(Route("GET", path, absent.swarm_question, since, instead) for path in paths)
+
+
+ABSENT: tuple[Route, ...] = (
+    # volumes of a cluster
+    *_orders("cluster volumes", "use volumes of the driver local", (1, 42), ("PUT", "/volumes/{name}")),
+    # plugins
+    Route("GET", "/plugins", absent.plugins, (1, 25), absent.PLUGINS),
+    Route("GET", "/plugins/{name*}/json", absent.plugin, (1, 25), absent.PLUGINS),
+    *_orders(
+        "plugins",
+        absent.PLUGINS,
+        (1, 25),
+        ("GET", "/plugins/privileges"),
+        ("POST", "/plugins/pull"),
+        ("POST", "/plugins/create"),
+        ("POST", "/plugins/{name*}/enable"),
+        ("POST", "/plugins/{name*}/disable"),
+        ("POST", "/plugins/{name*}/upgrade"),
+        ("POST", "/plugins/{name*}/push"),
+        ("POST", "/plugins/{name*}/set"),
+        ("DELETE", "/plugins/{name*}"),
+    ),
+    # swarms
+    *_questions(absent.SWARM, OLDEST, "/swarm", "/swarm/unlockkey", "/nodes", "/nodes/{name}", "/tasks"),
+    *_questions(absent.SWARM, OLDEST, "/tasks/{name}", "/services", "/services/{name}"),
+    *_questions(absent.SWARM, (1, 29), "/services/{name}/logs", "/tasks/{name}/logs"),
+    *_questions(absent.SECRETS, (1, 25), "/secrets", "/secrets/{name}"),
+    *_questions(absent.SECRETS, (1, 30), "/configs", "/configs/{name}"),
+    Route("POST", "/swarm/leave", absent.leave_swarm, OLDEST, absent.SWARM),
+    *_orders(
+        "swarms",
+        absent.SWARM,
+        OLDEST,
+        ("POST", "/swarm/init"),
+        ("POST", "/swarm/join"),
+        ("POST", "/swarm/update"),
+        ("POST", "/swarm/unlock"),
+        ("POST", "/nodes/{name}/update"),
+        ("DELETE", "/nodes/{name}"),
+    ),
+    *_orders(
+        "services",
+        absent.SWARM,
+        OLDEST,
+        ("POST", "/services/create"),
+        ("POST", "/services/{name}/update"),
+        ("DELETE", "/services/{name}"),
+    ),
+    *_orders(
+        "secrets",
+        absent.SECRETS,
+        (1, 25),
+        ("POST", "/secrets/create"),
+        ("POST", "/secrets/{name}/update"),
+        ("DELETE", "/secrets/{name}"),
+    ),
+    *_orders(
+        "configs",
+        absent.SECRETS,
+        (1, 30),
+        ("POST", "/configs/create"),
+        ("POST", "/configs/{name}/update"),
+        ("DELETE", "/configs/{name}"),
+    ),
+)
+
+
+def manual() -> str:
+    """Both tables as a page for people, in the order of the code."""
+    rows = ["| route | since | served |", "|---|---|---|"]
+    for route in (*TABLE, *ABSENT):
+        path = route.path.replace("*}", "}")
+        version = f"{route.since[0]}.{route.since[1]}"
+        rows.append(f"| `{route.method} {path}` | {version} | {f'no: {route.instead}' if route.instead else 'yes'} |")
+    return "\n".join(rows) + "\n"
