@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from sampan.config import load
 from sampan.config.options import Options
 from sampan.daemon import assembly, serving, teardown
 from sampan.host import files, service_manager
+from sampan.kernel import libc
 
 log = logging.getLogger("sampan")
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50}
@@ -41,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
             raise errors.Forbidden(
                 "the daemon needs root", why="it makes mounts, namespaces and networks", remedy="use sudo"
             )
+        libc.share_one_heap()
         with alone(options):
             asyncio.run(teardown.tear_down(options) if options.tear_down else run(options))
     except errors.SampanError as error:
@@ -60,6 +63,7 @@ async def run(options: Options) -> None:
     try:
         await serving.restore(harbour)
         async with serving.listeners(harbour):
+            settle_memory()
             service_manager.notify("READY=1", os.environ)
             log.info("Sampan %s is ready after %.2f s", __version__, time.monotonic() - began)
             await stop.wait()
@@ -70,6 +74,13 @@ async def run(options: Options) -> None:
     finally:
         async with asyncio.timeout(SETTLE_LIMIT_S):
             await serving.close(harbour)
+
+
+def settle_memory() -> None:
+    """What the start made stays for good: later collections need not look at it, and what it left over goes back."""
+    gc.collect()
+    gc.freeze()
+    libc.give_back_memory()
 
 
 @contextlib.contextmanager

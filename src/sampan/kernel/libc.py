@@ -27,6 +27,7 @@ SYS_PIDFD_OPEN: Final = 434
 SYS_OPENAT2: Final = 437
 SYS_MOUNT_SETATTR: Final = 442
 
+_M_ARENA_MAX: Final = -8  # malloc.h
 _MAX_SHOWN_ARGUMENT: Final = 200  # characters: an error message stays readable when an argument is an options string
 
 
@@ -65,3 +66,20 @@ def syscall(number: int, *arguments: object) -> int:
 
 
 libc.syscall.restype = ctypes.c_long
+
+
+def share_one_heap() -> None:
+    """All threads allocate from one heap of malloc's: a heap for each thread keeps a megabyte that nobody needs.
+
+    Python's own lock makes them wait for each other anyhow. Only glibc has more than one. Source: mallopt(3).
+    """
+    option = getattr(libc, "mallopt", None)
+    if option is not None:
+        option(_M_ARENA_MAX, 1)
+
+
+def give_back_memory() -> None:
+    """Hand free pages of malloc's heaps back to the kernel. Only glibc can; elsewhere nothing happens."""
+    trim = getattr(libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)

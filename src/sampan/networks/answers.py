@@ -5,7 +5,6 @@ Source: RFC 1035, RFC 2308 (empty answers), RFC 8482 is not needed: no question 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -19,11 +18,10 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
+from sampan.networks.directory import Lookup, Reverse
+
 # Seconds. Short: a container that is made again has another address, and programs that cache names keep it this long.
 TTL_S: Final = 10
-
-Lookup = Callable[[str], tuple[IPv4Address, ...]]
-Reverse = Callable[[IPv4Address], str]
 
 
 def read(wire: bytes) -> dns.message.Message | None:

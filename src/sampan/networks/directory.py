@@ -5,10 +5,13 @@ Names are compared without regard to case. Several endpoints may share an alias;
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 
 from sampan.networks.model import Endpoint, Network
+
+Lookup = Callable[[str], tuple[IPv4Address, ...]]  # a name's addresses
+Reverse = Callable[[IPv4Address], str]  # an address's name, "" for none
 
 
 class Directory:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sampan.networks import answers
+from sampan.networks.directory import Lookup, Reverse
 from sampan.networks.host import NameSockets
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ _LARGEST: Final = 65535
 class Knowledge:
     """What one container may know. `upstreams` is empty for one that is only on internal networks."""
 
-    lookup: answers.Lookup
-    reverse: answers.Reverse
+    lookup: Lookup
+    reverse: Reverse
     upstreams: Callable[[], tuple[str, ...]]
 
 
@@ -96,7 +96,7 @@ class NameServer:
             except OSError as error:  # an ICMP error of an earlier answer surfaces here; the socket stays good
                 log.debug("name server: %s", error)
                 return
-            query = answers.read(wire)
+            query = _read(wire)
             if query is None:
                 continue
             response = self._answer(door, query)
@@ -141,7 +141,7 @@ class NameServer:
         try:
             while True:
                 wire = await asyncio.wait_for(_read_message(reader), IDLE_S)
-                query = answers.read(wire)
+                query = _read(wire)
                 if query is None:
                     return
                 response = self._answer(door, query) or await self._pass_on_stream(door, wire)
@@ -172,6 +172,8 @@ class NameServer:
                 await writer.wait_closed()
 
     def _answer(self, door: _Door, query: Any) -> bytes | None:
+        from sampan.networks import answers  # as in `_read`
+
         door.turn += 1
         known = door.knowledge
         response = answers.answer(query, lookup=known.lookup, reverse=known.reverse, turn=door.turn)
@@ -185,7 +187,15 @@ def _send(door: _Door, response: bytes, client: tuple[str, int]) -> None:
         log.debug("name server: answer to %s lost: %s", client, error)
 
 
+def _read(wire: bytes) -> Any:
+    from sampan.networks import answers  # the library behind it takes 2 MiB: many a host has no network with names
+
+    return answers.read(wire)
+
+
 def _failure(wire: bytes) -> bytes:
+    from sampan.networks import answers
+
     query = answers.read(wire)
     assert query is not None, "only questions that were read are passed on"
     return bytes(answers.failure(query).to_wire())

@@ -25,6 +25,7 @@ from sampan.state import migrate
 T = TypeVar("T")
 _Job = tuple[Callable[[sqlalchemy.Connection], Any], "Future[Any]"]
 
+CACHE_KIB = 512  # of each connection, and there is one a thread: what is asked often is kept in memory anyhow
 LARGEST_BATCH = 64  # verbs in one transaction: bounds how long the first of them waits
 
 
@@ -192,4 +193,5 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA busy_timeout=30000")
+    cursor.execute(f"PRAGMA cache_size={-CACHE_KIB}")
     cursor.close()

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -104,12 +104,16 @@ def test_acknowledged_means_flushed(tmp_path: Path) -> None:
     assert (settings, foreign) == (2, 1)  # FULL, on
 
 
-def test_the_migrations_make_the_schema_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [migrate.to_head, migrate.upgrade], ids=["new", "migrated"])
+def test_a_new_database_and_the_migrations_make_the_schema_page(
+    tmp_path: Path, make: Callable[[sqlalchemy.Engine], None]
+) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'state.db'}")
-    migrate.to_head(engine)
+    make(engine)
+    migrate.to_head(engine)  # finds nothing to do
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
     engine.dispose()
