@@ -28,6 +28,7 @@ from sampan.images.drivers.model import LayerDriver
 from sampan.images.flights import Flights
 from sampan.images.layers import PIECE_BYTES, Intake, Layers
 from sampan.images.parallel import Report
+from sampan.kernel import libc
 from sampan.state.database import Database
 
 LAYER_THREADS = 6  # two cores saturate at three layers; the others hide those that wait for a slow network
@@ -157,6 +158,7 @@ class Images:
                 ).run()
             finally:
                 registry.close()
+                libc.give_back_memory()  # the pieces it came in
 
         async for progress in self._flights.join(("pull", wanted, system, credentials), operation).watch():
             yield progress
@@ -360,6 +362,7 @@ class Images:
                     await self._in_thread(functools.partial(intake.feed, piece))
             await self._in_thread(lambda: intake.feed(bytes(waiting)))
             image_id = await self._in_thread(lambda: self._finish(intake, recipe, names, base))
+        await self._in_thread(libc.give_back_memory)  # the pieces it came in
         image = self.get(image_id)
         self._bus.publish("image", action, image.id, name=name or image.id)
         return image
