@@ -24,7 +24,7 @@ class Client:
         connection: socket.socket,
         *,
         events: loop.Loop,
-        on_packet: Callable[[Client, bytes], None],
+        on_packet: Callable[[Client, bytes, list[int]], None],
         on_close: Callable[[Client], None],
     ) -> None:
         self._socket = connection
@@ -86,14 +86,16 @@ class Client:
         if not self.open or not events & ~loop.WRITE:
             return
         try:
-            # One byte more than allowed: a longer packet shows, and descriptors sent to us are dropped by the kernel.
-            packet = self._socket.recv(protocol.MAX_PACKET_BYTES + 1)
+            # One byte more than allowed: a longer packet shows. Further descriptors are dropped by the kernel.
+            packet, descriptors, _, _ = socket.recv_fds(
+                self._socket, protocol.MAX_PACKET_BYTES + 1, 1, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return
         except OSError:
-            packet = b""
+            packet, descriptors = b"", []
         if packet:
-            self._on_packet(self, packet)
+            self._on_packet(self, packet, descriptors)
         else:
             self.close()
 

@@ -15,10 +15,15 @@ Kinds are class names of `sampan.errors`, which the client raises.
 | resize | `container`, `exec`, `rows`, `cols` | - |
 | signal | `container`, `exec`, `signal` | -; while the process is starting, the runtime gets it |
 | forget | `container`, `exec` | - (a container takes its execs along) |
+| guard | -, and a fanotify group unless one is held | `held`; the group; from now on this client gets `access` events |
+| answer | `number`, `errno`: 0, the read goes on, or EIO | - |
 | stop | - | -; then the keeper ends; refused while anything runs |
 
 The exit event: `container`, `exec` ("" for the container itself), `pid`, `exit_code` (128 + n after signal n),
 `started_ns`, `finished_ns`, `recorded` (whether `exit.json` is on disk), `lost_bytes` (output a full disk swallowed).
+
+The access event goes to the last client that asked for `guard`: `number` for its answer, `first` and `count` of the
+bytes somebody waits for, and the file's descriptor, open for writing. Nobody else hears of it; see `guard`.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 from collections.abc import Callable
 
-from sampan.keeper import clients, launch, logwriter, loop, process, protocol, record
+from sampan.keeper import clients, guard, launch, logwriter, loop, process, protocol, record
 
 # The log of kind "none" still has to feed those who attach, so it is a short one.
 _NO_LOG = {"max_size_bytes": 1 << 20, "max_files": 2}
@@ -25,6 +26,8 @@ class Server:
         self._launching = 0
         self._clients: set[clients.Client] = set()
         self._processes: dict[tuple[str, str], process.Process] = {}
+        self._guard = guard.Guard(events)
+        self._descriptors: list[int] = []  # that came with the request under way
         self._verbs: dict[str, Callable[[clients.Client, protocol.Request], None]] = {
             "hello": self._hello,
             "run": self._run,
@@ -34,6 +37,8 @@ class Server:
             "resize": self._resize,
             "signal": self._signal,
             "forget": self._forget,
+            "guard": self._take_guard,
+            "answer": self._answer,
             "stop": self._stop,
         }
 
@@ -58,9 +63,10 @@ class Server:
         known = {held.pid for held in self._processes.values() if held.state == process.RUNNING}
         _bury(known)
 
-    def _on_packet(self, client: clients.Client, packet: bytes) -> None:
+    def _on_packet(self, client: clients.Client, packet: bytes, descriptors: list[int]) -> None:
         """Every request gets a reply, also one that meets a mistake of ours."""
         number: object = None
+        self._descriptors = descriptors
         try:
             if len(packet) > protocol.MAX_PACKET_BYTES:
                 raise protocol.Refused("Invalid", f"the request is longer than {protocol.MAX_PACKET_BYTES} bytes")
@@ -81,9 +87,14 @@ class Server:
             )
             if kind == "Broken":
                 raise
+        finally:
+            for descriptor in self._descriptors:  # those that no verb took
+                os.close(descriptor)
+            self._descriptors = []
 
     def _on_close(self, client: clients.Client) -> None:
         self._clients.discard(client)
+        self._guard.forget(client)
         for held in self._processes.values():
             if held.owner is client:
                 held.owner = None
@@ -156,6 +167,21 @@ class Server:
                 raise protocol.Refused("Conflict", f"{_name(one)} is {one.state}", "only an exit can be forgotten")
         for one in family:
             self._drop(one)
+        client.send({"id": request.number, "ok": {}})
+
+    def _take_guard(self, client: clients.Client, request: protocol.Request) -> None:
+        if self._descriptors:
+            self._guard.take(self._descriptors[0])
+            self._descriptors = []
+        group = self._guard.group()
+        client.send({"id": request.number, "ok": {"held": bool(group)}}, group)
+        self._guard.watch(client)
+
+    def _answer(self, client: clients.Client, request: protocol.Request) -> None:
+        number, error = request.integer("number"), request.integer("errno")
+        if error not in (0, errno.EIO):  # the kernel takes few errnos, and EIO is what happened
+            raise protocol.Refused("Invalid", f"a read cannot be answered by errno {error}")
+        self._guard.answer(number, error)
         client.send({"id": request.number, "ok": {}})
 
     def _stop(self, client: clients.Client, request: protocol.Request) -> None:
