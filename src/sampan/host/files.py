@@ -6,8 +6,11 @@ first flush a renamed file is empty after a power cut on ext4 and xfs; without t
 
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = ".tmp-"  # prefix of files that a crash may leave; sweepers remove them
@@ -61,3 +64,17 @@ def make_directories(path: Path, *, mode: int = 0o755) -> None:
     for directory in reversed(missing):
         directory.mkdir(mode=mode, exist_ok=True)
         sync_directory(directory.parent)
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
+    """A file's bytes without reading them. It must not shrink meanwhile: blobs of the content store never do."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            yield b""  # an empty file cannot be mapped
+            return
+        with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as content:
+            yield content
+    finally:
+        os.close(descriptor)

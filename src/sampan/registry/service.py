@@ -34,6 +34,7 @@ from sampan.registry.model import (
     check_repository,
     check_tag,
 )
+from sampan.registry.outlines import Outlines
 from sampan.registry.uploads import Uploads, blob_unknown
 from sampan.registry.work import Workshop
 from sampan.state.database import Database
@@ -63,6 +64,7 @@ class Registry:
         self._deletion = deletion
         self._sparse = sparse
         self.uploads = Uploads(self._work, new_id=new_id)
+        self.outlines = Outlines(self._work)
         self._cached = functools.lru_cache(CACHED)(lambda digest: blobs.files.path(digest).read_bytes())
 
     def start(self) -> rebuild.Rebuilt | None:
@@ -206,6 +208,7 @@ class Registry:
         hidden, repositories = await self._work.write(verb)
         freed = await self._work.run(self._blobs.collect, hidden)
         freed += await self._work.run(self._blobs.collect)
+        await self._work.run(self.outlines.sweep)
         return Collected(uploads, len(hidden), repositories, freed)
 
     # --- steps ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import hdrs, web
 
 from sampan import errors as kinds
-from sampan.api.registry import blobs, errors, listing, manifests, routes, uploads
+from sampan.api.registry import blobs, errors, listing, manifests, outlines, routes, uploads
 from sampan.api.registry.context import Action, Authorize, Context
 from sampan.api.registry.routes import Endpoint
 from sampan.registry.service import Registry
@@ -42,6 +42,7 @@ HANDLERS: Mapping[Endpoint, Mapping[str, Handler]] = {
         "DELETE": manifests.delete,
     },
     Endpoint.BLOB: {"GET": blobs.get, "HEAD": blobs.get, "DELETE": blobs.delete},
+    Endpoint.OUTLINE: {"GET": outlines.get, "HEAD": outlines.get},
     Endpoint.UPLOADS: {"POST": uploads.start},
     Endpoint.UPLOAD: {
         "GET": uploads.status,

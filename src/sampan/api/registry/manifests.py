@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from sampan.api.registry import bodies
+from sampan.api.registry import bodies, outlines
 from sampan.api.registry.context import Context
 from sampan.formats import oci
 from sampan.formats.digest import Digest
@@ -24,7 +24,7 @@ async def get(context: Context) -> web.StreamResponse:
     stored = context.registry.manifest(context.target.name, context.target.reference)
     _check_accept(context, stored)
     etag = f'"{stored.digest}"'
-    headers = {DIGEST: stored.digest, hdrs.ETAG: etag, hdrs.CONTENT_TYPE: stored.media_type}
+    headers = {DIGEST: stored.digest, hdrs.ETAG: etag, hdrs.CONTENT_TYPE: stored.media_type, outlines.HEADER: "1"}
     if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     if request.method == hdrs.METH_HEAD:

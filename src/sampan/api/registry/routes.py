@@ -22,6 +22,7 @@ class Endpoint(Enum):
     UPLOADS = auto()
     UPLOAD = auto()
     REFERRERS = auto()
+    OUTLINE = auto()  # ours: /v2/<name>/_sampan/outlines/<digest>
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def parse(raw_path: str) -> Target | None:
         if not parts[3]:
             return Target(Endpoint.UPLOADS, parts[0])
         return Target(Endpoint.UPLOAD, parts[0], parts[3])
+    if len(parts) == 4 and parts[1:3] == ["_sampan", "outlines"] and parts[3]:
+        return Target(Endpoint.OUTLINE, parts[0], parts[3])
     rest, _, last = path[4:].rpartition("/")
     name, _, kind = rest.rpartition("/")
     if not name:

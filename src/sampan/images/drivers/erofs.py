@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sampan.formats import erofs
+from sampan.formats.tar_model import Buffer
 from sampan.images.drivers import reading
 from sampan.images.drivers.folder import LayerFolder
 from sampan.images.drivers.model import LayerFacts, LayerMissing, TarPath
@@ -42,16 +43,26 @@ class ErofsDriver:
             if known is not None and target.exists():
                 return known
             with reading.mapped(tar) as content:
-                tree = reading.read_tree(content)
-                image = erofs.encode(
-                    tree,
-                    tar_size_bytes=len(content),
-                    read_tar=lambda offset, length: bytes(content[offset : offset + length]),
-                    uuid=bytes.fromhex(diff_id[:32]),
-                )
-            facts = reading.facts_of(tree)
+                image, facts = _encode(diff_id, content)
             self._publish(diff_id, image, facts)
             return facts
+
+    def prepare_from(self, diff_id: str, content: Buffer) -> LayerFacts:
+        """`prepare` for a tar that is still to come: `content` reads like those parts of it that are needed."""
+        with self._folder.locked(diff_id):
+            image, facts = _encode(diff_id, content)
+            self._folder.discard(diff_id)
+            self._publish(diff_id, image, facts)
+            return facts
+
+    def agrees(self, diff_id: str, content: Buffer) -> bool:
+        """Whether the metadata in use is what the whole tar gives."""
+        return _encode(diff_id, content)[0] == self._folder.layer(diff_id).read_bytes()
+
+    def unmount(self, diff_id: str) -> None:
+        """Take the mount away, if there is one: the next use mounts the layer anew. Who uses it keeps the old one."""
+        with self._folder.locked(diff_id):
+            self._unmount(diff_id)
 
     def _publish(self, diff_id: str, image: bytes, facts: LayerFacts) -> None:
         temporary = self._folder.temporary()
@@ -75,7 +86,12 @@ class ErofsDriver:
             if not metadata.exists():
                 raise LayerMissing(diff_id)
             point.mkdir(exist_ok=True)
-            mounts.erofs(metadata, point, device=self._tar_path(diff_id))
+            try:
+                mounts.erofs(metadata, point, device=self._tar_path(diff_id))
+            except libc.KernelError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                mounts.erofs(metadata, point, device=self._tar_path(diff_id))  # a tar that became whole has moved
             with self._mounted_lock:
                 self._mounted.add(diff_id)
         return point
@@ -116,3 +132,15 @@ class ErofsDriver:
         """The layers mounted now, as mountinfo says."""
         points = [Path(os.fsdecode(mount.point)) for mount in mounts.current() if mount.file_system == "erofs"]
         return {point.name for point in points if point.parent == self._mount_points}
+
+
+def _encode(diff_id: str, content: Buffer) -> tuple[bytes, LayerFacts]:
+    """The metadata of a layer, and what was found in it."""
+    tree = reading.read_tree(content)
+    image = erofs.encode(
+        tree,
+        tar_size_bytes=len(content),
+        read_tar=lambda offset, length: bytes(content[offset : offset + length]),
+        uuid=bytes.fromhex(diff_id[:32]),
+    )
+    return image, reading.facts_of(tree)
