@@ -71,6 +71,8 @@ def check(options: Options) -> None:
         raise SettingInvalid(f"invalid MTU {options.mtu}", remedy="use a number of bytes from 68 to 65535")
     if options.log_level not in ("debug", "info", "warn", "error", "fatal"):
         raise SettingInvalid(f"invalid log level {options.log_level!r}", remedy="use debug, info, warn or error")
+    if options.lazy_pull not in ("off", "auto", "on"):
+        raise SettingInvalid(f"invalid value {options.lazy_pull!r} for --lazy-pull", remedy="use off, auto or on")
     if options.data_root == options.run_root:
         raise SettingInvalid("the data root and the run root are the same directory", remedy="choose two")
     for name in ("data_root", "run_root", "pid_file"):

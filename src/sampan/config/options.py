@@ -47,6 +47,19 @@ class Options:
     debug: bool = _option(False, "log everything", "-D", "--debug")
     log_level: str = _option("info", "debug, info, warn, error", "-l", "--log-level", metavar="LEVEL")
     storage_driver: str = _option("", "erofs or overlay2; by itself the best this host can", "-s", "--storage-driver")
+    lazy_pull: str = _option(
+        "off",
+        "start containers before their layers have arrived from a registry of Sampan: off; auto (pulls by tag); on "
+        "(pulls by digest too)",
+        "--lazy-pull",
+        metavar="MODE",
+    )
+    lazy_timeout: int = _option(
+        60, "how long a reader waits for a layer whose registry does not answer", "--lazy-timeout", unit="s"
+    )
+    lazy_bandwidth: str = _option(
+        "", "what fetching in the background may take in a second, such as 10m", "--lazy-bandwidth", metavar="SIZE"
+    )
     # the registry
     registry: list[str] = _option(
         ["tcp://0.0.0.0:5000"],

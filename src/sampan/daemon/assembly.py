@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -22,7 +23,7 @@ from sampan.containers.room import Defaults, Room
 from sampan.containers.runtime import Runtime
 from sampan.containers.service import Containers
 from sampan.containers.starting import parse_size
-from sampan.daemon import hostfacts
+from sampan.daemon import hostfacts, lazystart
 from sampan.events.bus import Bus
 from sampan.formats.digest import Digest
 from sampan.host import files
@@ -31,6 +32,7 @@ from sampan.images.drivers import choose
 from sampan.images.drivers.erofs import ErofsDriver
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.drivers.overlay2 import Overlay2Driver
+from sampan.images.lazy.service import Lazy
 from sampan.images.service import Images
 from sampan.kernel import inotify
 from sampan.networks.model import Settings
@@ -86,8 +88,17 @@ def assemble(options: Options) -> Harbour:
     content = Path(options.registry_root) if options.registry_root else options.data_root / "content"
     blobs = Blobs(content, database)
     secret = secrets.token_hex(32)
-    driver = layer_driver(options, blobs)
-    images = Images(blobs, database, driver, bus, settings=_registries(options, secret))
+    registries = _registries(options, secret)
+    lazy = lazystart.make(options, blobs, registries)
+    driver = layer_driver(options, blobs, lazy)
+    images = Images(
+        blobs,
+        database,
+        driver,
+        bus,
+        settings=registries,
+        lazy=lazy if driver.name == "erofs" else None,
+    )
     networks = Networks(
         database, _network_settings(options), options.run_root, clock=time.time_ns, ids=new_id, berths=BERTHS
     )
@@ -110,21 +121,28 @@ def assemble(options: Options) -> Harbour:
     )
     containers = Containers(room)
     images.used_by = containers.using_image
+    images.on_forged = lazystart.killer(room, containers)
     told = hostfacts.gather(options, driver=driver.name, hierarchy=room.host.hierarchy, runtimes=runtimes)
     engine = Engine(containers=containers, images=images, networks=networks, volumes=volumes, bus=bus, facts=told)
     registry = Registry(blobs, database, events=bus)
     return Harbour(options, database, bus, blobs, images, networks, volumes, containers, registry, room, engine, secret)
 
 
-def layer_driver(options: Options, blobs: Blobs) -> LayerDriver:
+def layer_driver(options: Options, blobs: Blobs, lazy: Lazy | None = None) -> LayerDriver:
     """The storage driver asked for, or the best that works here. Raises `Unsupported`."""
     layers = options.data_root / "layers"
     name = choose.choose(options.storage_driver or None, lambda: choose.probe_erofs(layers))
     if name == "overlay2":
         return Overlay2Driver(layers / "overlay2")
-    return ErofsDriver(
-        layers / "erofs", options.run_root / "layers", lambda diff_id: blobs.files.path(Digest(f"sha256:{diff_id}"))
-    )
+
+    def tar(diff_id: str) -> Path:
+        pending = lazy.path(diff_id) if lazy is not None else None
+        return pending or blobs.files.path(Digest(f"sha256:{diff_id}"))
+
+    driver = ErofsDriver(layers / "erofs", options.run_root / "layers", tar)
+    if lazy is not None:
+        lazy.driver = driver
+    return driver
 
 
 async def connect_keeper(harbour: Harbour) -> None:
@@ -140,6 +158,11 @@ async def connect_keeper(harbour: Harbour) -> None:
     room.keeper_or_none = await keeping.ensure(
         harbour.options.run_root / "keeper.sock", on_exit=harbour.containers.hear_exit, on_gone=gone
     )
+    if harbour.images.lazy is not None:
+        try:
+            await asyncio.to_thread(harbour.images.lazy.attach, harbour.options.run_root / "keeper.sock")
+        except errors.SampanError as error:
+            log.error("layers that have not arrived cannot be used: %s", error)
 
 
 async def _replace_keeper(harbour: Harbour) -> None:

@@ -11,11 +11,11 @@ import json
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sampan import errors
-from sampan.formats import oci
+from sampan.formats import oci, outline
 from sampan.formats.digest import Digest
 from sampan.formats.reference import Reference
 from sampan.host import http
@@ -24,6 +24,7 @@ from sampan.images import challenge, documents, endpoints, model
 PIECE_BYTES = 1 << 20
 MOST_REDIRECTS = 5
 MOST_RETRIES = 5  # in a row without a byte received between them
+OUTLINES_HEADER = "sampan-outlines"
 LARGEST_ANSWER_BYTES = 1 << 20  # of tokens and error bodies
 _OK = frozenset({200, 201, 202, 204, 206})
 
@@ -59,6 +60,7 @@ class RemoteManifest:
     content: bytes
     media_type: str
     digest: Digest
+    outlines: bool = False  # the registry has outlines of the layers: it is one of ours
 
 
 @dataclass(slots=True)
@@ -98,10 +100,36 @@ class RegistryClient:
             self._expect(response, reference.familiar, reference=reference)
             media_type = response.headers.get("content-type", "").partition(";")[0].strip()
             content = response.read_all(oci.LARGEST_MANIFEST_BYTES)
+            outlines = response.headers.get(OUTLINES_HEADER) == "1"
         digest = Digest.of(content, reference.digest.algorithm if reference.digest else "sha256")
         if reference.digest is not None and digest != reference.digest:
             raise WrongContent(f"manifest verification failed for digest {reference.digest}", why=f"received {digest}")
-        return RemoteManifest(content, media_type, digest)
+        return RemoteManifest(content, media_type, digest, outlines)
+
+    def outline(self, repository: str, digest: str) -> bytes:
+        """The outline of a layer, from a registry that has them. Raises `NotInRegistry`."""
+        path = f"/v2/{repository}/_sampan/outlines/{digest}"
+        with self._call("GET", path, scope=_pull(repository)) as response:
+            self._expect(response, f"outline of {digest}")
+            return response.read_all(outline.LARGEST_BYTES)
+
+    def part(self, repository: str, digest: str, start: int, stop: int) -> Generator[bytes, None, None]:
+        """The bytes [start, stop) of a blob in pieces of up to 1 MiB; the caller checks them.
+
+        Raises `NotInRegistry`, `RegistryFailed`, `Unreachable`.
+        """
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        path = f"/v2/{repository}/blobs/{digest}"
+        with self._call("GET", path, scope=_pull(repository), headers=headers) as response:
+            self._expect(response, f"blob {digest}")
+            if response.status != 206 or _range_start(response, start) != start:
+                raise RegistryFailed(f"{self.host} sends no ranges of blobs")
+            left = stop - start
+            while left and (piece := response.read(min(PIECE_BYTES, left))):
+                left -= len(piece)
+                yield piece
+            if left:
+                raise http.Unreachable(f"blob {digest} ended early", EOFError(), why=f"{left} bytes are missing")
 
     def small_blob(self, repository: str, descriptor: oci.Descriptor) -> bytes:
         """A configuration. Raises `WrongContent`."""

@@ -20,11 +20,13 @@ from pathlib import Path
 from sampan import errors
 from sampan.blobs import files as blob_files
 from sampan.blobs.service import Blobs
-from sampan.formats import compression
+from sampan.formats import compression, outline
 from sampan.formats.digest import Digest
 from sampan.images import store
 from sampan.images.claims import Claim, Claims
 from sampan.images.drivers.model import LayerDriver, LayerMissing
+from sampan.images.lazy.pending import Pending, Source
+from sampan.images.lazy.service import Lazy
 from sampan.state.database import Database
 
 PIECE_BYTES = 1 << 20
@@ -41,13 +43,20 @@ class Layers:
     """The layers and the blobs behind them. Thread-safe; every method may block."""
 
     def __init__(
-        self, blobs: Blobs, database: Database, driver: LayerDriver, *, limits: compression.Limits | None = None
+        self,
+        blobs: Blobs,
+        database: Database,
+        driver: LayerDriver,
+        *,
+        limits: compression.Limits | None = None,
+        lazy: Lazy | None = None,
     ) -> None:
         self.blobs = blobs
         self.database = database
         self.driver = driver
         self.claims = Claims(blobs)
         self.reads_tar = driver.name not in UNPACKING_DRIVERS
+        self.lazy = lazy
         self._limits = limits
         self._flushers = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="layer-flush")
 
@@ -59,9 +68,21 @@ class Layers:
         """The layer if it can be mounted now."""
         with self.database.read() as connection:
             row = store.find_layer(connection, diff_id)
-        if row is None or not self.driver.has(diff_id.hex) or (self.reads_tar and not claim.lease(diff_id)):
+        if row is None or not self.driver.has(diff_id.hex):
             return None
-        return row
+        pending = self.lazy is not None and self.lazy.has(diff_id.hex)
+        return row if pending or not self.reads_tar or claim.lease(diff_id) else None
+
+    def take_outline(self, content: bytes, found: outline.Outline, source: Source) -> store.Layer:
+        """Make a layer mountable before its tar is here. Needs `lazy`."""
+        assert self.lazy is not None
+        facts = self.lazy.begin(content, found, source)
+        return store.Layer(found.diff_id, self.driver.name, found.size_bytes, facts.content_bytes)
+
+    def whole(self, diff_ids: Iterable[Digest], say: Callable[[Pending], None] = lambda _: None) -> None:
+        """Wait until nothing of these layers is pending: for who reads tars. `say` may raise. Raises `NotHere`."""
+        if self.lazy is not None:
+            self.lazy.wait([diff_id.hex for diff_id in diff_ids], say)
 
     def prepare(self, diff_id: Digest) -> store.Layer:
         """Make a layer mountable from its tar, which is in the content store."""
@@ -146,6 +167,8 @@ class Layers:
             free = [digest for digest in dict.fromkeys(digests) if not self.claims.claimed(digest)]
             removed = self._forget([digest for digest in free if digest.algorithm == "sha256"])
             list(self._flushers.map(lambda digest: self.driver.remove(digest.hex), removed))
+            if self.lazy is not None:
+                self.lazy.drop([digest.hex for digest in removed])
         return removed, sum(self._flushers.map(lambda digest: self.blobs.collect([digest]), free))
 
     def _forget(self, diff_ids: Sequence[Digest]) -> list[Digest]:

@@ -6,18 +6,25 @@ operation relies on it.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
-from sampan.formats import oci
+from sampan import errors
+from sampan.formats import oci, outline
 from sampan.formats.digest import Digest
 from sampan.formats.reference import Reference
 from sampan.images import client, documents, model, parallel, plan, platforms, store
 from sampan.images.claims import Claim
 from sampan.images.layers import Layers
+from sampan.images.lazy.pending import Source
+
+log = logging.getLogger(__name__)
+
+SMALLEST_LAZY_BYTES = 1 << 20  # below this a layer is as quick as its outline
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,14 @@ class Pull:
     report: parallel.Report
     executor: Executor  # for layers; not the one this runs in
     now_ns: Callable[[], int]
+    lazily: bool = False  # take layers by their outlines, where the registry has them
     _failed: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> Digest:
         """Pull; returns the image's id."""
         self.report(model.Progress(f"Pulling from {self.reference.path}", id=str(self.reference.version)))
         found = self._find()
+        self.lazily = self.lazily and found.chosen.outlines
         missing: list[Digest] = []
         try:
             with self.layers.claims.claim() as claim:
@@ -133,6 +142,9 @@ class Pull:
                 self._say("Already exists", layer)
                 return row
             self._say("Pulling fs layer", layer)
+            lazy = self._lazily(layer, diff_id) if action.step == "download" and self.lazily else None
+            if lazy is not None:
+                return lazy
             if action.step == "download":
                 made = self.layers.take_stream(claim, self._pieces(layer), digest, diff_id)
             else:
@@ -145,6 +157,28 @@ class Pull:
                 )
             self._say("Pull complete", layer)
             return made
+
+    def _lazily(self, layer: oci.Descriptor, diff_id: Digest) -> store.Layer | None:
+        """Take a layer by its outline; None where it must be downloaded."""
+        if layer.size < SMALLEST_LAZY_BYTES:
+            return None
+        try:
+            content = self.registry.outline(self.reference.path, layer.digest)
+            described = outline.decode(content)
+        except errors.SampanError as error:
+            log.info("layer %s is pulled as a whole: %s", diff_id.short, error)
+            return None
+        if described.diff_id != diff_id or described.size_bytes < SMALLEST_LAZY_BYTES:
+            return None
+        source = Source(self.registry.host, self.reference.path, layer.digest)
+        try:
+            made = self.layers.take_outline(content, described, source)
+        except outline.NotOutlined as error:  # made by another version, which reads other parts of a tar
+            log.info("layer %s is pulled as a whole: %s", diff_id.short, error)
+            return None
+        held, whole = units(len(content)), units(described.size_bytes)
+        self._say(f"Lazy: {held} of {whole}, the rest arrives in the background", layer)
+        return made
 
     def _pieces(self, layer: oci.Descriptor) -> Iterator[bytes]:
         received, next_report_s = 0, time.monotonic() + parallel.REPORT_EVERY_S
@@ -192,3 +226,13 @@ class Pull:
             fresh = any(store.id_of_reference(connection, name) != new.id for name in new.references)
         database.write_blocking(lambda connection: store.add_image(connection, new, self.now_ns()))
         return fresh
+
+
+def units(size_bytes: int) -> str:
+    """A size for people: 12.3MB."""
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}GB"

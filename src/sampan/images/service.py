@@ -27,6 +27,8 @@ from sampan.images.catalogue import Catalogue, Filters
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.flights import Flights
 from sampan.images.layers import PIECE_BYTES, Intake, Layers
+from sampan.images.lazy import telling
+from sampan.images.lazy.service import Lazy
 from sampan.images.parallel import Report
 from sampan.kernel import libc
 from sampan.state.database import Database
@@ -55,11 +57,14 @@ class Images:
         platform: oci.Platform | None = None,
         limits: compression.Limits | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        lazy: Lazy | None = None,
     ) -> None:
         self.catalogue = Catalogue(database)
         self.used_by = used_by
         self.platform = platform or platforms.of_machine(os.uname().machine)
-        self._layers = Layers(blobs, database, driver, limits=limits)
+        self._layers = Layers(blobs, database, driver, limits=limits, lazy=lazy)
+        self.lazy = lazy
+        self.on_forged: Callable[[str], None] = lambda image_id: None  # a lazily pulled image is not what it should be
         self._database = database
         self._bus = bus
         self._settings = settings or endpoints.Settings()
@@ -68,19 +73,26 @@ class Images:
         self._operations = ThreadPoolExecutor(OPERATIONS, thread_name_prefix="image")
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="image-work")
         self._flights = Flights(self._operations)
+        if lazy is not None:
+            lazy.tell = telling.Telling(bus, self.list, lambda image_id: self.on_forged(image_id))
 
     def restore(self) -> int:
         """At start: remove what a crash left and layers no image uses. Returns how many layers went. Blocks."""
         with self._database.read() as connection:
             rows, used = store.every_layer(connection), store.layer_uses(connection)
         unused = [row.diff_id for row in rows if row.diff_id not in used]
-        self._layers.driver.sweep({diff_id.partition(":")[2] for diff_id in used})
+        names = {diff_id.partition(":")[2] for diff_id in used}
+        self._layers.driver.sweep(names)
+        if self.lazy is not None:
+            self.lazy.restore(names)
         removed, _ = self._layers.discard(unused)
         return len(removed)
 
     async def close(self) -> None:
         """End the operations under way and wait for them."""
         await self._flights.close()
+        if self.lazy is not None:
+            await asyncio.to_thread(self.lazy.close)
         self._operations.shutdown()
         self._layer_threads.shutdown()
         self._workers.shutdown()
@@ -145,6 +157,7 @@ class Images:
 
         def operation(report: Report) -> None:
             registry = client.RegistryClient(wanted.host, self._settings, credentials)
+            lazily = self.lazy is not None and self.lazy.takes(wanted, credentials)
             try:
                 pulling.Pull(
                     layers=self._layers,
@@ -155,6 +168,7 @@ class Images:
                     report=report,
                     executor=self._layer_threads,
                     now_ns=self._now_ns,
+                    lazily=lazily,
                 ).run()
             finally:
                 registry.close()
@@ -271,6 +285,7 @@ class Images:
     def _push(
         self, registry: client.RegistryClient, wanted: reference.Reference, image: model.Image, report: Report
     ) -> None:
+        self._layers.whole(image.layers, lambda layer: report(telling.waiting(layer)))
         pushing.Push(
             layers=self._layers,
             registry=registry,

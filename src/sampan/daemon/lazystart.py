@@ -1,0 +1,52 @@
+"""Lazy start, as far as this host can: put together from the settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal, cast
+
+from sampan import errors
+from sampan.blobs.service import Blobs
+from sampan.config.options import Options
+from sampan.containers.room import Room
+from sampan.containers.service import Containers
+from sampan.containers.starting import parse_size
+from sampan.images import endpoints
+from sampan.images.lazy import probe
+from sampan.images.lazy.service import Lazy, Limits, folder_of
+
+log = logging.getLogger(__name__)
+
+
+def make(options: Options, blobs: Blobs, settings: endpoints.Settings) -> Lazy | None:
+    """None when it is not wanted and nothing is left of it, or not possible. Raises `Unsupported` for `on`."""
+    pending = folder_of(blobs)
+    left = pending.exists() and any(pending.iterdir())
+    if options.lazy_pull == "off" and not left:
+        return None
+    why = probe.probe(pending)
+    if why and options.lazy_pull == "on":
+        raise errors.Unsupported(
+            "lazy start does not work here",
+            why=why,
+            remedy="use Linux 6.14 or later with a data root on ext4, xfs or btrfs, or --lazy-pull auto",
+        )
+    if why:
+        log.warning("images are pulled as a whole: %s", why)
+    speed = parse_size(options.lazy_bandwidth) if options.lazy_bandwidth else 0
+    mode = cast(Literal["off", "auto", "on"], options.lazy_pull)  # checked with the other settings
+    limits = Limits(mode, float(options.lazy_timeout), speed)
+    return Lazy(blobs, settings, limits, capable=not why) if left or not why else None
+
+
+def killer(room: Room, containers: Containers) -> Callable[[str], None]:
+    """What happens to the containers of a forged image: they end, for nobody knows what they run."""
+
+    def kill(image_id: str) -> None:
+        for user in containers.using_image(image_id):
+            if user.running:
+                log.error("container %s is killed: its image is forged", user.container_id[:12])
+                room.spawn(containers.kill(user.container_id))
+
+    return kill
