@@ -1,7 +1,7 @@
 """The Docker Engine API's own description of its answers, and whether an answer fits it.
 
-`data/engine-1.47-answers.json` is taken from moby's api/swagger.yaml of version 1.47: every path, with the schemas of
-its good answers and the names of its parameters, and the definitions they refer to, without prose and examples.
+`data/engine-1.47-paths.json` is taken from moby's api/swagger.yaml of version 1.47: every path, with the schemas of
+its good answers and of the body it takes, and the definitions they refer to, without prose and examples.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).with_name("data") / "engine-1.47-answers.json"
+DATA = Path(__file__).with_name("data") / "engine-1.47-paths.json"
 JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
@@ -31,7 +31,7 @@ ALLOWED = re.compile(
 
 @functools.cache
 def document() -> Mapping[str, Any]:
-    """`{"definitions": {name: schema}, "paths": {"GET /info": {"responses": {"200": schema}, "query": [names]}}}`."""
+    """`{"definitions": {name: schema}, "paths": {"GET /info": {"responses": {"200": schema}, "request": schema}}}`."""
     return json.loads(DATA.read_text())  # type: ignore[no-any-return]
 
 

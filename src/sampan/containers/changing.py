@@ -51,7 +51,7 @@ async def connect(room: Room, network: str, reference: str, settings: EndpointSe
         if container.alive:
             wish = EndpointWish(
                 name,
-                address=settings.ipam_config.get("IPv4Address", "") or "",
+                address=settings.ipam_config.ipv4_address if settings.ipam_config else "",
                 mac=settings.mac_address,
                 aliases=tuple(settings.aliases),
             )

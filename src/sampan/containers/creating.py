@@ -19,6 +19,8 @@ from sampan.security import confinement
 
 async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tuple[Container, list[str]]:
     """One transaction: the container, and the volumes it names. Files and mounts come with the start."""
+    if not wanted.config.image:
+        raise errors.Invalid("no image was given", remedy="name one in the field Image")
     image = room.images.get(wanted.config.image)
     if platform and not _fits(platform, image.platform.os, image.platform.architecture):
         raise errors.NotFound(

@@ -45,6 +45,9 @@ def choose(
     for status in keys.get("status", ()):
         if status not in STATUSES:
             raise FilterInvalid(f"invalid filter 'status={status}'", remedy=f"use one of {', '.join(sorted(STATUSES))}")
+    for code in keys.get("exited", ()):
+        if not code.removeprefix("-").isdecimal():
+            raise FilterInvalid(f"invalid filter 'exited={code[:100]}'", remedy="give an exit code")
     everything = wanted.all or wanted.limit > 0 or bool({"status", "exited"} & set(keys))
     found = [
         item
@@ -77,9 +80,17 @@ def _is_up(item: Container) -> bool:
 def _passes_text(item: Container, keys: Mapping[str, tuple[str, ...]]) -> bool:
     if "id" in keys and not any(item.id.startswith(value) for value in keys["id"]):
         return False
-    if "name" in keys and not any(re.search(value, f"/{item.name}") or value == item.name for value in keys["name"]):
+    if "name" in keys and not any(_is_named(item.name, value) for value in keys["name"]):
         return False
     return has_labels(item.wanted.config.labels, keys.get("label", ()))
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    """A pattern that is no expression can still be the name itself, as in dockerd."""
+    try:
+        return pattern == name or re.search(pattern, f"/{name}") is not None
+    except (re.error, RecursionError, OverflowError):
+        return False
 
 
 def _passes_state(item: Container, keys: Mapping[str, tuple[str, ...]]) -> bool:

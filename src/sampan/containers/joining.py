@@ -80,7 +80,7 @@ def hosts_file(container: Container, endpoints: Sequence[Endpoint], extra: Itera
 def _wish(network: str, settings: EndpointSettings, mac: str) -> EndpointWish:
     return EndpointWish(
         network,
-        address=settings.ipam_config.get("IPv4Address", "") or "",
+        address=settings.ipam_config.ipv4_address if settings.ipam_config else "",
         mac=settings.mac_address or mac,
         aliases=tuple(settings.aliases),
     )

@@ -196,10 +196,18 @@ class HostConfig(msgspec.Struct, rename="pascal"):
     ulimits: list[Ulimit] = []
 
 
+class EndpointAddresses(msgspec.Struct, rename="pascal", omit_defaults=True):
+    """Addresses that an endpoint is to have."""
+
+    ipv4_address: str = msgspec.field(default="", name="IPv4Address")
+    ipv6_address: str = msgspec.field(default="", name="IPv6Address")
+    link_local_ips: list[str] = msgspec.field(default_factory=list, name="LinkLocalIPs")
+
+
 class EndpointSettings(msgspec.Struct, rename="pascal"):
     """How a container joins one network."""
 
-    ipam_config: dict[str, Any] = msgspec.field(default_factory=dict, name="IPAMConfig")
+    ipam_config: EndpointAddresses | None = msgspec.field(default=None, name="IPAMConfig")
     links: list[str] = []
     aliases: list[str] = []
     mac_address: str = ""

@@ -18,6 +18,7 @@ from sampan.daemon.assembly import Harbour, connect_keeper
 
 log = logging.getLogger("sampan")
 SWEEP_EVERY_S = 600.0
+LONGEST_HEADER_BYTES = 1 << 20  # Go's http.DefaultMaxHeaderBytes: arguments and logins of builds travel in them
 
 
 async def restore(harbour: Harbour) -> None:
@@ -42,7 +43,15 @@ async def restore(harbour: Harbour) -> None:
 @contextlib.asynccontextmanager
 async def listeners(harbour: Harbour) -> AsyncIterator[None]:
     """The engine and the registry are served inside."""
-    engine = web.AppRunner(engine_api.application(harbour.engine), access_log=None, handle_signals=False)
+    # Bodies are taken as they were sent: dockerd knows no Content-Encoding either, and tells archives by their content.
+    engine = web.AppRunner(
+        engine_api.application(harbour.engine),
+        access_log=None,
+        handle_signals=False,
+        auto_decompress=False,
+        max_line_size=LONGEST_HEADER_BYTES,
+        max_field_size=LONGEST_HEADER_BYTES,
+    )
     registry = registry_server.make_runner(harbour.registry, secret=harbour.secret)
     collector = asyncio.create_task(_collect(harbour))
     try:

@@ -65,7 +65,7 @@ class Face:
         try:
             response = await self._answer(request)
         except errors.SampanError as error:
-            if dialect.status_of(error) >= 500:
+            if dialect.status_of(error) in (500, 503):
                 log.error("%s %s: %s", request.method, request.path, error)
             response = dialect.failure(error)
         except ConnectionError:

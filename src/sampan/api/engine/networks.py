@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,10 @@ FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type
 
 class InvalidNetworkRequest(errors.Invalid):
     """A body or filter that networks do not have."""
+
+
+class NetworkOptionAbsent(errors.Unsupported):
+    """A kind of network that Sampan does not have."""
 
 
 class Pool(msgspec.Struct, rename="pascal"):
@@ -39,6 +43,12 @@ class Ipam(msgspec.Struct, rename="pascal"):
     options: dict[str, str] = {}
 
 
+class ConfigFrom(msgspec.Struct, rename="pascal"):
+    """Another network to take the configuration from."""
+
+    network: str = ""
+
+
 class NetworkCreate(msgspec.Struct, rename="pascal"):
     """The body of `POST /networks/create`."""
 
@@ -48,18 +58,47 @@ class NetworkCreate(msgspec.Struct, rename="pascal"):
     attachable: bool = False
     ingress: bool = False
     scope: str = ""
+    enable_ipv4: bool = msgspec.field(default=True, name="EnableIPv4")
     enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
     ipam: Ipam = msgspec.field(default_factory=Ipam, name="IPAM")
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    config_only: bool = False
+    config_from: ConfigFrom = msgspec.field(default_factory=ConfigFrom)
+
+
+class Connect(msgspec.Struct, rename="pascal"):
+    """The body of `POST /networks/{id}/connect`. The settings are decoded by the room they are for."""
+
+    container: str = ""
+    endpoint_config: dict[str, Any] = {}
+
+
+class Disconnect(msgspec.Struct, rename="pascal"):
+    """The body of `POST /networks/{id}/disconnect`."""
+
+    container: str = ""
+    force: bool = False
+
+
+T = TypeVar("T")
+
+
+def _decode(body: dict[str, Any], kind: type[T]) -> T:
+    """Raises: InvalidNetworkRequest."""
+    try:
+        return msgspec.convert(bodies.without_nulls(body), kind)
+    except msgspec.ValidationError as error:
+        raise InvalidNetworkRequest("invalid network configuration", why=str(error)) from error
 
 
 def _wish(body: dict[str, Any]) -> NetworkWish:
     """Raises: InvalidNetworkRequest."""
-    try:
-        asked = msgspec.convert(bodies.without_nulls(body), NetworkCreate)
-    except msgspec.ValidationError as error:
-        raise InvalidNetworkRequest("invalid network configuration", why=str(error)) from error
+    asked = _decode(body, NetworkCreate)
+    if asked.config_only or asked.config_from.network:
+        raise NetworkOptionAbsent("configuration-only networks are not supported", remedy="give each its own options")
+    if not asked.enable_ipv4:
+        raise NetworkOptionAbsent("networks without IPv4 are not supported", remedy="leave EnableIPv4 out")
     if asked.ingress or asked.scope not in ("", "local"):
         raise InvalidNetworkRequest("only networks of scope local are supported")
     if asked.ipam.driver not in ("", "default"):
@@ -104,8 +143,16 @@ async def list_all(call: Call) -> web.StreamResponse:
     for key in keys:
         if key not in FILTERS:
             raise InvalidNetworkRequest(f"invalid filter '{key}'")
+    _check_words(keys, "type", ("builtin", "custom"))
+    _check_words(keys, "scope", ("local", "swarm", "global"))
     chosen = [one for one in call.engine.networks.list() if _passes(call, one, keys)]
     return bodies.answer([render_network.inspect(network) for network in chosen])
+
+
+def _check_words(keys: dict[str, tuple[str, ...]], key: str, known: tuple[str, ...]) -> None:
+    for value in keys.get(key, ()):
+        if value not in known:
+            raise InvalidNetworkRequest(f"invalid filter: '{key}'='{value}'", remedy=f"use one of {', '.join(known)}")
 
 
 async def create(call: Call) -> web.StreamResponse:
@@ -149,30 +196,20 @@ async def prune(call: Call) -> web.StreamResponse:
 
 async def connect(call: Call) -> web.StreamResponse:
     """POST /networks/{name}/connect."""
-    body = await call.body()
-    settings = wanted.decode_endpoint(_object(body, "EndpointConfig"))
-    await call.engine.containers.connect(call.name, _text(body, "Container"), settings)
+    asked = _decode(await call.body(), Connect)
+    settings = wanted.decode_endpoint(asked.endpoint_config)
+    await call.engine.containers.connect(call.name, _container(asked.container), settings)
     return done(200)
 
 
 async def disconnect(call: Call) -> web.StreamResponse:
     """POST /networks/{name}/disconnect."""
-    body = await call.body()
-    await call.engine.containers.disconnect(call.name, _text(body, "Container"), force=body.get("Force") is True)
+    asked = _decode(await call.body(), Disconnect)
+    await call.engine.containers.disconnect(call.name, _container(asked.container), force=asked.force)
     return done(200)
 
 
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidNetworkRequest(f"{name} must be a name or an id")
-    return value
-
-
-def _object(body: dict[str, Any], name: str) -> dict[str, Any]:
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidNetworkRequest(f"{name} must be an object")
-    return value
+def _container(name: str) -> str:
+    if not name:
+        raise InvalidNetworkRequest("Container must be a name or an id")
+    return name

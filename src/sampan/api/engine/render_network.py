@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from sampan.api.engine import words
 from sampan.containers.wanted import EndpointSettings
 from sampan.networks.model import Endpoint, Network
@@ -18,7 +20,7 @@ def endpoint_settings(endpoint: Endpoint | None, asked: EndpointSettings | None)
     address = endpoint.address if endpoint else None
     names = [name for name in endpoint.dns_names if name] if endpoint else []
     return {
-        "IPAMConfig": (asked.ipam_config or None) if asked else None,
+        "IPAMConfig": msgspec.to_builtins(asked.ipam_config) if asked else None,
         "Links": (asked.links or None) if asked else None,
         "Aliases": (list(endpoint.aliases) if endpoint else asked.aliases if asked else []) or None,
         "MacAddress": endpoint.mac if endpoint else "",

@@ -18,6 +18,10 @@ class InvalidVolumeRequest(errors.Invalid):
     """A body or filter that volumes do not have."""
 
 
+class ClusterVolume(errors.Unsupported):
+    """Sampan has no clusters."""
+
+
 class VolumeCreate(msgspec.Struct, rename="pascal"):
     """The body of `POST /volumes/create`."""
 
@@ -64,6 +68,8 @@ async def create(call: Call) -> web.StreamResponse:
         asked = msgspec.convert(bodies.without_nulls(body), VolumeCreate)
     except msgspec.ValidationError as error:
         raise InvalidVolumeRequest("invalid volume configuration", why=str(error)) from error
+    if asked.cluster_volume_spec:
+        raise ClusterVolume("cluster volumes are not supported", remedy="use volumes of the driver local")
     volume = await call.engine.volumes.create(
         asked.name, driver=asked.driver or "local", labels=asked.labels, options=asked.driver_opts
     )

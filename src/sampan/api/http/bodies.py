@@ -29,10 +29,13 @@ async def read_limited(request: web.Request, limit_bytes: int = LARGEST_JSON_BYT
     if (request.content_length or 0) > limit_bytes:
         raise InvalidBody("request body too large", why=f"more than {limit_bytes} bytes")
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise InvalidBody("request body too large", why=f"more than {limit_bytes} bytes")
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit_bytes:
+                raise InvalidBody("request body too large", why=f"more than {limit_bytes} bytes")
+    except web.RequestPayloadError as error:
+        raise InvalidBody("the request body cannot be read", why=str(error)) from error
     return bytes(body)
 
 
