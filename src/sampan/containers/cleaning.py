@@ -32,7 +32,8 @@ async def release(room: Room, container: Container, *, keep_rows: bool = False) 
     )
     results: list[object] = [*gathered]
     try:
-        await asyncio.to_thread(rootfs.unmount, room.paths(container.id))
+        if not room.live_of(container.id).readers:  # the last of them unmounts
+            await asyncio.to_thread(rootfs.unmount, room.paths(container.id))
     except errors.SampanError as error:
         results.append(error)
     for result in results:

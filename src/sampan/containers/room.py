@@ -43,6 +43,7 @@ class Live:
         self.removal: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self.restart: asyncio.Task[None] | None = None
         self.restart_delay_s = 0.0
+        self.readers = 0  # operations on its files: they keep its root mounted while it is stopped
 
     def has_exited(self, code: int) -> None:
         """Wake those who wait for the exit; later ones wait for the next."""

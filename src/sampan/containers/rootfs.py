@@ -74,13 +74,19 @@ def read_inside(root: Path, name: str) -> bytes:
     """At most `LARGEST_BYTES` of a file of the container, b"" if there is none; links end inside the root."""
     descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        file = paths.open_in(descriptor, os.fsencode(name), os.O_RDONLY | os.O_NONBLOCK)
+        return read_at(descriptor, name)
+    finally:
+        os.close(descriptor)
+
+
+def read_at(root: int, name: str) -> bytes:
+    """`read_inside` of an open root."""
+    try:
+        file = paths.open_in(root, os.fsencode(name), os.O_RDONLY | os.O_NONBLOCK)
     except libc.KernelError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             return b""
         raise
-    finally:
-        os.close(descriptor)
     with open(file, "rb") as content:  # noqa: PTH123 - a descriptor
         if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
             return b""

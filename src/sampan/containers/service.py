@@ -34,6 +34,7 @@ from sampan.containers import (
     store,
 )
 from sampan.containers.attaching import Attachment
+from sampan.containers.files.service import Files
 from sampan.containers.layout import Paths
 from sampan.containers.logs import LogQuery
 from sampan.containers.model import Container, ContainerBusy, ContainerFilter, Exit, Phase
@@ -59,6 +60,7 @@ class Containers:
     def __init__(self, room: Room) -> None:
         self._room = room
         self.execs = execs.Execs(room)
+        self.files = Files(room, pause=self.pause, unpause=self.unpause)
 
     # --- looking
 

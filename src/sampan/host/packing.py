@@ -76,6 +76,19 @@ class Packer:
         """Everything below an open directory, without an entry for itself."""
         self._descend([(directory, _children(directory, path))])
 
+    def add_open(self, descriptor: int, path: bytes) -> None:
+        """What an O_PATH descriptor holds that is no directory, as `path`."""
+        status = os.fstat(descriptor)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        try:
+            if kind is EntryKind.FILE:
+                self._file(os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC), path)
+            elif kind is not None:
+                link = os.readlink(b"", dir_fd=descriptor) if kind is EntryKind.SYMLINK else b""
+                self._special(status, kind, path, link=link, xattrs={})
+        except OSError as error:
+            raise errors.Broken(f"cannot read {os.fsdecode(path)}", why=str(error.strerror)) from error
+
     def finish(self) -> None:
         """The end of the archive."""
         self._put(tar_write.END)
@@ -110,7 +123,7 @@ class Packer:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             kind = _KINDS.get(stat.S_IFMT(status.st_mode))
             if kind is EntryKind.FILE:
-                self._file(directory, name, path)
+                self._file(self._open(directory, name), path)
             elif kind is EntryKind.DIRECTORY:
                 return self._directory(directory, name, path)
             elif kind is not None:  # a socket has no place in an archive
@@ -144,8 +157,8 @@ class Packer:
             raise
         return below
 
-    def _file(self, directory: int, name: bytes, path: bytes) -> None:
-        file = self._open(directory, name)
+    def _file(self, file: int, path: bytes) -> None:
+        """An open file, which is closed."""
         try:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
@@ -161,9 +174,14 @@ class Packer:
 
     def _leaf(self, directory: int, name: bytes, path: bytes, status: os.stat_result, kind: EntryKind) -> None:
         link = os.readlink(name, dir_fd=directory) if kind is EntryKind.SYMLINK else b""
-        device = kind is EntryKind.CHAR or kind is EntryKind.BLOCK_DEVICE
-        entry = _entry(path, kind, status, link=link, xattrs=_attributes(b"/proc/self/fd/%d/" % directory + name))
-        if device:
+        xattrs = _attributes(b"/proc/self/fd/%d/" % directory + name)
+        self._special(status, kind, path, link=link, xattrs=xattrs)
+
+    def _special(
+        self, status: os.stat_result, kind: EntryKind, path: bytes, *, link: bytes, xattrs: dict[bytes, bytes]
+    ) -> None:
+        entry = _entry(path, kind, status, link=link, xattrs=xattrs)
+        if kind is EntryKind.CHAR or kind is EntryKind.BLOCK_DEVICE:
             entry = entry._replace(dev_major=os.major(status.st_rdev), dev_minor=os.minor(status.st_rdev))
         self._headers(self._linked(entry, status))
 

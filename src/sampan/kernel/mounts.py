@@ -62,6 +62,7 @@ class Mount:
     shared: bool
     file_system: str
     source: bytes
+    device: int = 0  # st_dev of the files on it
 
 
 def parse_mountinfo(text: bytes) -> list[Mount]:
@@ -69,13 +70,14 @@ def parse_mountinfo(text: bytes) -> list[Mount]:
     mounts = []
     for line in text.splitlines():
         left, _, right = line.partition(b" - ")
-        mount_id, parent_id, _, root, point, options, *optional = left.split(b" ")
+        mount_id, parent_id, device, root, point, options, *optional = left.split(b" ")
+        major, _, minor = device.partition(b":")
         file_system, source, *_ = right.split(b" ")
         shared = any(field.startswith(b"shared:") for field in optional)
         mounts.append(
             Mount(
                 int(mount_id), int(parent_id), _unescape(root), _unescape(point), options, shared,
-                file_system.decode(), _unescape(source),
+                file_system.decode(), _unescape(source), os.makedev(int(major), int(minor)),
             )
         )  # fmt: skip
     return mounts
@@ -121,13 +123,13 @@ def bind(source: Path, target: Path, *, recursive: bool = False, read_only: bool
     if not read_only:
         return
     try:
-        _set_read_only(target, recursive=recursive)
+        make_read_only(target, recursive=recursive)
     except libc.KernelError:
         unmount(target, detach=True)
         raise
 
 
-def _set_read_only(target: Path, *, recursive: bool) -> None:
+def make_read_only(target: Path, *, recursive: bool = False) -> None:
     """mount_setattr(2), which changes no other flag of the mount. Linux 5.12."""
     attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
     size = ctypes.sizeof(attributes)

@@ -26,12 +26,21 @@ _MAX_RETRIES: Final = 32  # EAGAIN: a rename or mount went on during the walk an
 
 def open_in(root: int, path: bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
     """A descriptor for `path` resolved inside the directory `root`. `resolve` adds RESOLVE_* flags. Close it."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
+    return _open(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
+
+
+def open_at(directory: int, path: bytes, flags: int, *, mode: int = 0) -> int:
+    """A descriptor for `path` from `directory` on. Absolute links begin at the thread's root: see `kernel.jails`."""
+    return _open(directory, path, flags, mode, RESOLVE_NO_MAGICLINKS)
+
+
+def _open(directory: int, path: bytes, flags: int, mode: int, resolve: int) -> int:
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(_MAX_RETRIES):
-        result = libc.syscall(libc.SYS_OPENAT2, root, path, how, ctypes.sizeof(how))
+        result = libc.syscall(libc.SYS_OPENAT2, directory, path, how, ctypes.sizeof(how))
         if result != -1 or ctypes.get_errno() != errno.EAGAIN:
             break
-    return libc.check(result, "openat2", root, path, flags, mode)
+    return libc.check(result, "openat2", directory, path, flags, mode)
 
 
 def resolve_in(root: int, path: bytes) -> bytes:

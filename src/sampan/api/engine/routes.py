@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from sampan.api.engine import absent, containers, execs, images, networks, streams, system, volumes
+from sampan.api.engine import absent, archives, containers, execs, images, networks, streams, system, volumes
 from sampan.api.engine.call import Call
 from sampan.api.engine.versions import OLDEST, Version
 
@@ -48,6 +48,11 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/containers/{name}/top", containers.top),
     Route("GET", "/containers/{name}/logs", streams.logs),
     Route("GET", "/containers/{name}/attach/ws", streams.attach_socket),
+    Route("GET", "/containers/{name}/changes", archives.changes),
+    Route("GET", "/containers/{name}/export", archives.export),
+    Route("GET", "/containers/{name}/archive", archives.read),
+    Route("PUT", "/containers/{name}/archive", archives.write),
+    Route("POST", "/commit", archives.commit),
     Route("POST", "/containers/{name}/attach", streams.attach),
     Route("POST", "/containers/{name}/wait", streams.wait),
     Route("POST", "/containers/{name}/start", containers.start),
