@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("running", "run", "Create and run a new container from an image"),
     "search": ("search", "search", "Search a registry for images"),
     "start": ("attaching", "start", "Start one or more stopped containers"),
+    "stats": ("stats", "stats", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("containers", "stop", "Stop one or more running containers"),
     "tag": ("images", "tag", "Give an image one more name"),
     "top": ("containers", "top", "Display the running processes of a container"),

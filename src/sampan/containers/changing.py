@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sampan.containers import creating, joining, ports, resources, spec, store
+from sampan.containers import creating, facts, joining, ports, resources, spec, store, telling
 from sampan.containers.room import Room
 from sampan.containers.wanted import EndpointSettings, HostConfig, Wanted
 from sampan.networks.model import EndpointWish
@@ -27,7 +27,8 @@ async def update(room: Room, reference: str, host: HostConfig) -> Sequence[str]:
         merged = msgspec.structs.replace(container.wanted.host, **fields)
         warnings = resources.check(merged, cpus=room.host.cpus)
         if container.alive:
-            limits = resources.limits(merged, (), all_devices=True)
+            block = facts.block_devices(merged)
+            limits = resources.limits(merged, (), all_devices=True, block=block)
             limits.pop("devices")
             await room.runtime(container).update(container.id, limits)
         wanted = Wanted(container.wanted.config, merged, container.wanted.networking)
@@ -42,7 +43,8 @@ async def connect(room: Room, network: str, reference: str, settings: EndpointSe
     container = room.get(reference)
     async with room.live_of(container.id).lock:
         container = room.get(container.id)
-        name = room.networks.get(network).name
+        found = room.networks.get(network)
+        name = found.name
         joins = {**container.wanted.networking.endpoints_config, name: settings}
         changed = creating.with_networks(container, joins)
         joining.check(changed.wanted)
@@ -64,7 +66,7 @@ async def connect(room: Room, network: str, reference: str, settings: EndpointSe
             except BaseException:
                 await room.database.write(lambda c: store.change(c, container))
                 raise
-    room.bus.publish("network", "connect", name, container=container.id)
+    telling.network_event(room, "connect", found, container.id)
 
 
 async def disconnect(room: Room, network: str, reference: str) -> None:
@@ -72,10 +74,11 @@ async def disconnect(room: Room, network: str, reference: str) -> None:
     container = room.get(reference)
     async with room.live_of(container.id).lock:
         container = room.get(container.id)
-        name = room.networks.get(network).name
+        found = room.networks.get(network)
+        name = found.name
         joins = {k: v for k, v in container.wanted.networking.endpoints_config.items() if k != name}
         changed = creating.with_networks(container, joins)
         await room.database.write(lambda c: store.change(c, changed))  # first, as above
         if container.alive:
             await room.networks.disconnect(container.id, name)
-    room.bus.publish("network", "disconnect", name, container=container.id)
+    telling.network_event(room, "disconnect", found, container.id)

@@ -11,7 +11,7 @@ import logging
 import shutil
 
 from sampan import errors
-from sampan.containers import rootfs
+from sampan.containers import mounting, rootfs
 from sampan.containers.model import Container
 from sampan.containers.room import Room
 from sampan.kernel import cgroups
@@ -32,8 +32,7 @@ async def release(room: Room, container: Container, *, keep_rows: bool = False) 
     )
     results: list[object] = [*gathered]
     try:
-        if not room.live_of(container.id).readers:  # the last of them unmounts
-            await asyncio.to_thread(rootfs.unmount, room.paths(container.id))
+        await asyncio.to_thread(_unmount, room, container)
     except errors.SampanError as error:
         results.append(error)
     for result in results:
@@ -63,11 +62,18 @@ async def _forgotten(room: Room, container_id: str) -> bool:
     return True
 
 
+def _unmount(room: Room, container: Container) -> None:
+    """The root, and then the volumes that were mounted for it. Blocking."""
+    if not room.live_of(container.id).readers:  # the last of them unmounts
+        rootfs.unmount(room.paths(container.id))
+    mounting.let_go(room, container)
+
+
 def _forget_runtime(room: Room, container: Container) -> None:
     """What `runc delete` does for a container whose first process has ended, without its 8 ms of starting up:
     remove the control groups (killing what is left in them) and the runtime's own record. Blocking.
     """
-    cgroups.remove(room.host.hierarchy, container.id)
+    cgroups.remove(room.host.hierarchy, container.cgroup)
     state = room.runtime(container).state / container.id
     if state.exists():
         shutil.rmtree(state)

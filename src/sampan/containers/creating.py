@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from sampan import errors
-from sampan.containers import joining, merging, mountpoints, names, store, unserved
+from sampan.containers import facts, joining, merging, mounting, mountpoints, names, spec, store, unserved
 from sampan.containers.model import Container, Phase, State
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
@@ -35,6 +35,7 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
         merged = Wanted(msgspec.structs.replace(merged.config, hostname=hostname), merged.host, merged.networking)
     merged = _with_volumes_of_others(room, merged)
     points = mountpoints.collect(merged.host, merged.config.volumes, room.new_id)
+    mounting.check_sources(points)
     merged = _with_mounts(merged, points)
     container = Container(
         id=container_id,
@@ -46,18 +47,34 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
         created_ns=room.now_ns(),
     )
 
+    new_volumes: list[str] = []
+
     def verb(connection: Connection) -> Container:
         named = container if container.name else dataclasses.replace(container, name=_suggest(room, connection))
         store.add(connection, named)
-        for point in points:
-            if point.kind == "volume":
-                room.volumes.declare(connection, point.source, container.id, anonymous=point.anonymous)
+        new_volumes[:] = [
+            point.source for point in points if point.kind == "volume" and _declare(room, connection, point, named.id)
+        ]
         return named
 
     with room.images.reserve(container.image_id):
         container = await room.database.write(verb)
+    for volume in new_volumes:
+        room.volumes.tell_new(volume)
     room.publish(container, "create")
     return container, warnings
+
+
+def _declare(room: Room, connection: Connection, point: MountPoint, container_id: str) -> bool:
+    """Whether the volume is new."""
+    return room.volumes.declare(
+        connection,
+        point.source,
+        container_id,
+        anonymous=point.anonymous,
+        labels=dict(point.labels),
+        options=dict(point.driver_options),
+    )
 
 
 def check(room: Room, merged: Wanted) -> list[str]:
@@ -67,7 +84,9 @@ def check(room: Room, merged: Wanted) -> list[str]:
     answer to a creation means the image, and it would go and pull it.
     """
     warnings = merging.check(merged, cpus=room.host.cpus)
-    unserved.check(merged.host)
+    unserved.check(merged.host, realtime=room.host.realtime)
+    if spec.wants_init(merged.host, by_default=room.defaults.init):
+        facts.init_program(room.defaults.init_path)
     joining.check(merged)
     host = merged.host
     if host.runtime not in room.runtimes:
@@ -111,6 +130,7 @@ def _with_volumes_of_others(room: Room, wanted: Wanted) -> Wanted:
     more: list[Mount] = []
     for text in wanted.host.volumes_from:
         reference, _, mode = text.partition(":")
+        mode = ",".join(word for word in mode.split(",") if word not in ("z", "Z"))
         if mode not in ("", "ro", "rw"):
             raise mountpoints.MountInvalid(f"invalid mode for volumes-from: {mode}", remedy="use ro or rw")
         for point in mountpoints.of(room.get(reference)):

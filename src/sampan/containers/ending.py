@@ -12,7 +12,7 @@ import logging
 from sqlalchemy import Connection
 
 from sampan import errors
-from sampan.containers import cleaning, keeping, restarts, rootfs, starting, store
+from sampan.containers import cleaning, keeping, restarts, rootfs, starting, store, telling
 from sampan.containers.model import ALIVE, Container, ContainerUnknown, Phase
 from sampan.containers.room import Live, Room
 from sampan.kernel import cgroups
@@ -53,7 +53,7 @@ async def finish(
 
     `failed_itself`: the code is the program's own. A reboot is no failure that `on-failure` answers.
     """
-    out_of_memory = cgroups.out_of_memory(room.host.hierarchy, container.id)  # one small file: no thread
+    out_of_memory = cgroups.out_of_memory(room.host.hierarchy, container.cgroup)  # one small file: no thread
     state = dataclasses.replace(
         container.state, pid=0, exit_code=code, finished_ns=finished_ns, oom_killed=out_of_memory, error=error
     )
@@ -69,8 +69,14 @@ async def finish(
         container = await room.database.write(lambda c: store.move(c, container.id, phase, state))
     if out_of_memory:
         room.publish(container, "oom")
+    telling.left(room, container)
+    if live.stopping:
+        live.stopping = False
+        room.publish(container, "stop")
     seconds = max(0, finished_ns - state.started_ns) // 10**9
     room.publish(container, "die", exitCode=str(code), execDuration=str(seconds))
+    for companion in room.companions:
+        companion.end(container.id)
     live.has_exited(code)
     if goes:
         await cleaning.release(room, container, keep_rows=True)
@@ -145,6 +151,8 @@ async def _finish_removal(room: Room, live: Live, container: Container, *, volum
         await room.volumes.discard(name)
     room.publish(container, "destroy")
     room.live.pop(container.id, None)
+    for companion in room.companions:
+        companion.forget(container.id)
     live.is_removed(container.state.exit_code)
     room.spawn(_discard(room, container))
 

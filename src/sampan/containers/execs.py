@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sampan import errors
 from sampan.containers import keeping, rootfs, runtime, users
-from sampan.containers.model import Container, ContainerBusy
+from sampan.containers.model import Container, ContainerBusy, ContainerUnknown
 from sampan.containers.room import Room
 from sampan.formats import stdcopy
 from sampan.host import files
@@ -130,7 +130,7 @@ class Execs:
                 raise errors.Unavailable("too many exec processes", remedy="wait until some have ended")
             del self._items[oldest]
         self._items[item.id] = item
-        self._room.publish(container, f"exec_create: {' '.join(wish.command)}", execID=item.id)
+        self._room.publish(container, f"exec_create: {_line(wish)}", execID=item.id)
         return item
 
     def get(self, exec_id: str) -> Exec:
@@ -139,6 +139,10 @@ class Execs:
         if found is None:
             raise ExecUnknown(f"No such exec instance: {exec_id}")
         return found
+
+    def discard(self, exec_id: str) -> None:
+        """Forget one nobody asks for any more."""
+        self._items.pop(exec_id, None)
 
     def of(self, container_id: str) -> list[str]:
         """Ids of the running ones, for inspect."""
@@ -180,7 +184,7 @@ class Execs:
             for file in (description, log, pid_file):
                 file.unlink(missing_ok=True)
         item.running, item.pid = item.exit_code is None, started.pid
-        self._room.publish(container, f"exec_start: {' '.join(item.wish.command)}", execID=item.id)
+        self._room.publish(container, f"exec_start: {_line(item.wish)}", execID=item.id)
         return ExecStreams(item, streams)
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
@@ -194,13 +198,18 @@ class Execs:
         if item is not None:
             item.running, item.exit_code = False, exit_.exit_code
             item.ended.set()
-            self._room.bus.publish(
-                "container", "exec_die", item.container_id, execID=item.id, exitCode=str(exit_.exit_code)
-            )
+            self._announce_end(item, exit_.exit_code)
         try:
             await self._room.keeper.forget(exit_.container, exec_id=exit_.exec_id)
         except (errors.NotFound, errors.Conflict):
             return  # the container went and took it along
+
+    def _announce_end(self, item: Exec, code: int) -> None:
+        try:
+            container = self._room.get(item.container_id)
+        except ContainerUnknown:
+            return  # removed with everything in it
+        self._room.publish(container, "exec_die", execID=item.id, exitCode=str(code))
 
     def _running(self, reference: str) -> Container:
         container = self._room.get(reference)
@@ -230,6 +239,11 @@ class Execs:
             names = [f"CAP_{name}" for name in sorted(self._room.host.bounding)]
             document["capabilities"] = {"bounding": names, "effective": names, "permitted": names}
         return document
+
+
+def _line(wish: ExecWish) -> str:
+    """The command as dockerd's events have it: one blank behind the program, also when nothing follows."""
+    return f"{wish.command[0]} {' '.join(wish.command[1:])}"
 
 
 def _texts(value: object) -> list[str]:

@@ -10,13 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan import errors
+from sampan.containers import resources
 from sampan.containers.spec import DeviceNode
-from sampan.containers.wanted import Device
+from sampan.containers.wanted import Device, HostConfig
 from sampan.kernel import cgroups
 from sampan.security import capabilities
 
 # Parts of the host's /dev that a container has of its own.
 OWN_DEVICES = frozenset({"pts", "shm", "mqueue", "console", "fd", "stdin", "stdout", "stderr", "ptmx"})
+
+
+# Programs that serve as an init, all linked statically: they must run in any image. Source: Debian's packages.
+INIT_PROGRAMS = ("/usr/bin/docker-init", "/usr/bin/tini-static", "/usr/bin/catatonit")
+
+
+class InitMissing(errors.Unavailable):
+    """`--init` on a host without a program for it."""
 
 
 class DeviceMissing(errors.Invalid):
@@ -31,6 +40,7 @@ class HostFacts:
     machine: str  # as uname(2) names it
     bounding: frozenset[str]  # capabilities the daemon itself may hand on
     hierarchy: cgroups.Hierarchy
+    realtime: bool  # the kernel shares out real-time processor among control groups
     hard_limits: Mapping[str, int]  # RLIMIT_* -> most this daemon can give, -1 for no limit
 
 
@@ -39,13 +49,41 @@ def read(*, cgroup_parent: str) -> HostFacts:
     status = Path("/proc/self/status").read_text()
     mask = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd:"))
     limits = {name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    hierarchy = cgroups.detect(cgroup_parent)
     return HostFacts(
         cpus=os.cpu_count() or 1,
         machine=os.uname().machine,
         bounding=capabilities.from_mask(mask),
-        hierarchy=cgroups.detect(cgroup_parent),
+        hierarchy=hierarchy,
+        realtime=(hierarchy.base / "cpu/cpu.rt_runtime_us").exists(),
         hard_limits={name: resource.getrlimit(number)[1] for name, number in limits.items()},
     )
+
+
+def init_program(given: str = "") -> str:
+    """The program behind `--init`. Raises `InitMissing`."""
+    for path in (given,) if given else INIT_PROGRAMS:
+        if os.access(path, os.X_OK):
+            return path
+    raise InitMissing(
+        "--init needs an init program, and this host has none",
+        why=f"looked for {given or ', '.join(INIT_PROGRAMS)}",
+        remedy="apt-get install catatonit (or tini)",
+    )
+
+
+def block_devices(host: HostConfig) -> Mapping[str, tuple[int, int]]:
+    """Major and minor number of every device that a block limit names. Raises `DeviceMissing`."""
+    found = {}
+    for path in sorted(resources.block_paths(host)):
+        try:
+            status = Path(path).stat()
+        except (OSError, ValueError) as error:
+            raise DeviceMissing(f"no such device: {path[:200]!r}", why=str(error)) from error
+        if not stat.S_ISBLK(status.st_mode):
+            raise DeviceMissing(f"{path} is no block device", remedy="name a disk, such as /dev/sda")
+        found[path] = (os.major(status.st_rdev), os.minor(status.st_rdev))
+    return found
 
 
 def devices(wanted: list[Device], *, all_devices: bool) -> tuple[DeviceNode, ...]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sampan import errors
+from sampan.containers.health.plan import FILTER_VALUES
 from sampan.containers.model import Container, ContainerFilter, ContainerUnknown, Phase
 from sampan.containers.ports import parse_port
 
@@ -32,6 +33,7 @@ def choose(
     image_ids: Mapping[str, str],
     networks_of: Callable[[Container], Iterable[str]],
     volumes_of: Callable[[Container], Iterable[str]],
+    health_of: Callable[[Container], str],
 ) -> list[Container]:
     """The containers that pass, in the given order (newest first).
 
@@ -48,6 +50,9 @@ def choose(
     for code in keys.get("exited", ()):
         if not code.removeprefix("-").isdecimal():
             raise FilterInvalid(f"invalid filter 'exited={code[:100]}'", remedy="give an exit code")
+    for value in keys.get("health", ()):
+        if value not in FILTER_VALUES:
+            raise FilterInvalid(f"Unrecognised filter value for health: {value}")
     everything = wanted.all or wanted.limit > 0 or bool({"status", "exited"} & set(keys))
     found = [
         item
@@ -59,6 +64,7 @@ def choose(
         and _passes_ports(item, keys)
         and ("ancestor" not in keys or item.image_id in {image_ids.get(v, "") for v in keys["ancestor"]})
         and ("network" not in keys or set(keys["network"]) & set(networks_of(item)))
+        and ("health" not in keys or health_of(item) in keys["health"])
         and ("volume" not in keys or set(keys["volume"]) & set(volumes_of(item)))
     ]
     return found[: wanted.limit] if wanted.limit > 0 else found

@@ -53,6 +53,11 @@ class Paths:
         return self.run / "rootfs"
 
     @property
+    def parts(self) -> Path:
+        """Below it, parts of volumes are bound."""
+        return self.run / "parts"
+
+    @property
     def configuration(self) -> Path:
         """The OCI runtime configuration."""
         return self.run / "config.json"

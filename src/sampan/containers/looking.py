@@ -16,7 +16,7 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 async def top(room: Room, container: Container, arguments: str) -> Table:
     """Titles and rows for the processes of a running container. Raises `Invalid`."""
-    pids = set(await asyncio.to_thread(cgroups.processes, room.host.hierarchy, container.id))
+    pids = set(await asyncio.to_thread(cgroups.processes, room.host.hierarchy, container.cgroup))
     try:
         output = (await process.run(["ps", *(arguments.split() or ["-ef"])])).decode(errors="replace")
     except process.ProgramFailed as error:

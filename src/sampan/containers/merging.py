@@ -8,6 +8,7 @@ import msgspec
 
 from sampan import errors
 from sampan.containers import ports, resources
+from sampan.containers.health import plan
 from sampan.containers.wanted import Config, Healthcheck, HostConfig, Wanted
 from sampan.images.model import Config as ImageConfig
 
@@ -28,10 +29,10 @@ def merge(config: Config, image: ImageConfig) -> Config:
     # A client's entrypoint resets the image's command; `[""]` is how the CLI says "none".
     entrypoint = [word for word in config.entrypoint if word] if config.entrypoint else list(image.entrypoint)
     command = list(image.cmd) if not config.cmd and not config.entrypoint else config.cmd
-    health = config.healthcheck
-    if health is None and image.healthcheck is not None:
+    inherited_health = None
+    if image.healthcheck is not None:
         asked = image.healthcheck
-        health = Healthcheck(
+        inherited_health = Healthcheck(
             test=list(asked.test),
             interval=asked.interval_ns,
             timeout=asked.timeout_ns,
@@ -50,7 +51,7 @@ def merge(config: Config, image: ImageConfig) -> Config:
         volumes={**{path: {} for path in image.volumes}, **config.volumes},
         labels={**image.labels, **config.labels},
         stop_signal=config.stop_signal or image.stop_signal,
-        healthcheck=health,
+        healthcheck=plan.merge(config.healthcheck, inherited_health),
     )
 
 
@@ -69,6 +70,7 @@ def check(wanted: Wanted, *, cpus: int) -> list[str]:
     if len(config.hostname.encode()) > LONGEST_HOSTNAME:
         raise WishInvalid(f"invalid hostname: longer than {LONGEST_HOSTNAME} bytes")
     _check_policy(host)
+    plan.validate(config.healthcheck)
     parse_signal(config.stop_signal or "TERM")
     ports.check(config.exposed_ports, host.port_bindings)
     if host.log_config.type not in LOG_DRIVERS:

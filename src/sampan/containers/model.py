@@ -78,6 +78,12 @@ class Container:
         return self.id[:12]
 
     @property
+    def cgroup(self) -> str:
+        """The name of its control group: the id, or an absolute path below `--cgroup-parent`."""
+        parent = self.wanted.host.cgroup_parent.strip("/")
+        return f"/{parent}/{self.id}" if parent else self.id
+
+    @property
     def alive(self) -> bool:
         """Whether it has a process."""
         return self.phase in ALIVE

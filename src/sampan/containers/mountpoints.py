@@ -11,6 +11,7 @@ from typing import Literal
 from sampan import errors
 from sampan.containers.model import Container
 from sampan.containers.wanted import HostConfig, Mount
+from sampan.volumes.options import check as check_driver_options
 
 Kind = Literal["bind", "volume", "tmpfs"]
 VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
@@ -37,6 +38,11 @@ class MountPoint:
     make_source: bool = False  # `-v` makes a missing host directory, `--mount` does not
     options: str = ""  # of a tmpfs
     mode: str = ""  # as it was written, for inspect
+    recursive: bool = True  # what is mounted below the source comes along
+    flat_read_only: bool = False  # read-only itself, and what is mounted below it as it is
+    subpath: str = ""  # of a volume: a directory in it
+    labels: tuple[tuple[str, str], ...] = ()  # of a volume that is made for this
+    driver_options: tuple[tuple[str, str], ...] = ()
 
 
 def collect(host: HostConfig, image_volumes: Iterable[str], new_name: Callable[[], str]) -> tuple[MountPoint, ...]:
@@ -101,10 +107,21 @@ def long_form(point: MountPoint) -> Mount:
     """A bind or a volume as `--mount` writes it."""
     if point.kind == "bind":
         options: dict[str, object] = {"Propagation": point.propagation}
-        if point.make_source:
-            options["CreateMountpoint"] = True
+        for name, chosen in (
+            ("CreateMountpoint", point.make_source),
+            ("NonRecursive", not point.recursive),
+            ("ReadOnlyNonRecursive", point.flat_read_only),
+        ):
+            if chosen:
+                options[name] = True
         return Mount("bind", point.source, point.destination, point.read_only, bind_options=options)
     volume_options: dict[str, object] = {} if point.copy else {"NoCopy": True}
+    if point.subpath:
+        volume_options["Subpath"] = point.subpath
+    if point.labels:
+        volume_options["Labels"] = dict(point.labels)
+    if point.driver_options:
+        volume_options["DriverConfig"] = {"Name": "local", "Options": dict(point.driver_options)}
     return Mount("volume", point.source, point.destination, point.read_only, volume_options=volume_options)
 
 
@@ -112,30 +129,89 @@ def _read_long_form(mount: Mount, new_name: Callable[[], str]) -> MountPoint:
     destination = _destination(mount.target)
     match mount.type:
         case "bind":
-            if not mount.source.startswith("/"):
-                raise MountInvalid(f"invalid mount config for type \"bind\": invalid mount path: '{mount.source}'")
-            return MountPoint(
-                "bind",
-                posixpath.normpath(mount.source),
-                destination,
-                read_only=mount.read_only,
-                propagation=mount.bind_options.get("Propagation") or "rprivate",
-                make_source=bool(mount.bind_options.get("CreateMountpoint")),
-            )
+            return _long_bind(mount, destination)
         case "volume":
-            copy = not mount.volume_options.get("NoCopy", False)
-            if not mount.source:
-                return MountPoint("volume", new_name(), destination, mount.read_only, copy=copy, anonymous=True)
-            return MountPoint("volume", _volume_name(mount.source), destination, mount.read_only, copy=copy)
+            return _long_volume(mount, destination, new_name)
         case "tmpfs":
-            words = []
-            if mount.tmpfs_options.get("SizeBytes"):
-                words.append(f"size={int(mount.tmpfs_options['SizeBytes'])}")
-            if mount.tmpfs_options.get("Mode"):
-                words.append(f"mode={int(mount.tmpfs_options['Mode']):o}")
-            return MountPoint("tmpfs", "", destination, read_only=mount.read_only, options=",".join(words))
+            return _long_tmpfs(mount, destination)
         case other:
             raise MountInvalid(f"mount type unknown: {other!r}", remedy="use bind, volume or tmpfs")
+
+
+def _long_bind(mount: Mount, destination: str) -> MountPoint:
+    options = mount.bind_options
+    if not mount.source.startswith("/"):
+        raise MountInvalid(f"invalid mount config for type \"bind\": invalid mount path: '{mount.source}'")
+    if mount.volume_options or mount.tmpfs_options:
+        raise MountInvalid('invalid mount config for type "bind": options of another type must not be specified')
+    propagation = options.get("Propagation") or "rprivate"
+    if propagation not in PROPAGATIONS:
+        raise MountInvalid(f'invalid mount config for type "bind": invalid propagation mode: {propagation}')
+    flat, forced = bool(options.get("ReadOnlyNonRecursive")), bool(options.get("ReadOnlyForceRecursive"))
+    if (flat or forced) and not mount.read_only:
+        raise MountInvalid("mount options conflict: a read-only mode for a mount that is not read-only")
+    if flat and forced:
+        raise MountInvalid("mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive")
+    return MountPoint(
+        "bind",
+        posixpath.normpath(mount.source),
+        destination,
+        read_only=mount.read_only,
+        propagation=propagation,
+        make_source=bool(options.get("CreateMountpoint")),
+        recursive=not options.get("NonRecursive"),
+        flat_read_only=flat,
+    )
+
+
+def _long_volume(mount: Mount, destination: str, new_name: Callable[[], str]) -> MountPoint:
+    options = mount.volume_options
+    if mount.bind_options or mount.tmpfs_options:
+        raise MountInvalid('invalid mount config for type "volume": options of another type must not be specified')
+    driver = options.get("DriverConfig") or {}
+    if driver.get("Name") not in (None, "", "local"):
+        name = driver["Name"]
+        raise MountInvalid(f'error looking up volume plugin {name}: plugin "{name}" not found', remedy="use local")
+    driver_options = _texts(driver.get("Options"))
+    check_driver_options(driver_options)
+    return MountPoint(
+        "volume",
+        _volume_name(mount.source) if mount.source else new_name(),
+        destination,
+        mount.read_only,
+        copy=not options.get("NoCopy", False),
+        anonymous=not mount.source,
+        subpath=_subpath(options.get("Subpath") or ""),
+        labels=tuple(_texts(options.get("Labels")).items()),
+        driver_options=tuple(driver_options.items()),
+    )
+
+
+def _long_tmpfs(mount: Mount, destination: str) -> MountPoint:
+    if mount.source:
+        raise MountInvalid('invalid mount config for type "tmpfs": field Source must not be specified')
+    options = mount.tmpfs_options
+    size, mode = options.get("SizeBytes") or 0, options.get("Mode") or 0
+    if not isinstance(size, int) or not isinstance(mode, int) or size < 0 or not 0 <= mode <= 0o7777:
+        raise MountInvalid('invalid mount config for type "tmpfs": a size or mode out of range')
+    words = [f"size={size}"] if size else []
+    words += [f"mode={mode:o}"] if mode else []
+    for pair in options.get("Options") or ():
+        if not isinstance(pair, list) or not 1 <= len(pair) <= 2 or any("," in str(part) for part in pair):
+            raise MountInvalid('invalid mount config for type "tmpfs": an option is a name and at most one value')
+        words.append("=".join(map(str, pair)))
+    return MountPoint("tmpfs", "", destination, read_only=mount.read_only, options=",".join(words))
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+def _subpath(path: object) -> str:
+    """Relative, and never upwards: the volume is where it ends."""
+    if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise MountInvalid("subpath must be a relative path within the volume", why=f"it is {path!r:.200}")
+    return path
 
 
 def _add(points: dict[str, MountPoint], point: MountPoint) -> None:

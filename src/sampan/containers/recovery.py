@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sampan import errors
-from sampan.containers import cleaning, ending, keeping, restarts, rootfs, starting, store
+from sampan.containers import cleaning, ending, keeping, mounting, restarts, rootfs, starting, store
 from sampan.containers.model import ALIVE, Container, ContainerUnknown, Phase
-from sampan.containers.room import Room
+from sampan.containers.room import Live, Room
 from sampan.kernel import cgroups
 from sampan.networks.model import Resolver
 
@@ -137,10 +137,10 @@ async def _carry_out(room: Room, decision: Decision) -> None:
         match decision.fate:
             case Fate.KEEP:
                 await _recognize(room, container)
-                live.started.set()
+                _accompany(room, live, container)
             case Fate.ADOPT:
-                await _adopt(room, container, decision.ended)
-                live.started.set()
+                container = await _adopt(room, container, decision.ended)
+                _accompany(room, live, container)
             case Fate.RECORD if decision.ended is not None:
                 if container.phase is Phase.STARTING:
                     container = await _adopt(room, container, decision.ended)
@@ -162,6 +162,13 @@ async def _carry_out(room: Room, decision: Decision) -> None:
                 return
 
 
+def _accompany(room: Room, live: Live, container: Container) -> None:
+    live.started.set()
+    mounting.adopt(room, container)
+    for companion in room.companions:
+        companion.begin(container, fresh=False)
+
+
 def _is_still(room: Room, container: Container) -> bool:
     """Whether the row is as it was when the plan was made."""
     try:
@@ -180,7 +187,7 @@ async def _adopt(room: Room, container: Container, held: keeping.Held | None) ->
 
 async def _recognize(room: Room, container: Container) -> None:
     """It runs. Whether it is frozen the kernel knows: the daemon may have died between the runtime and the row."""
-    is_frozen = await asyncio.to_thread(cgroups.frozen, room.host.hierarchy, container.id)
+    is_frozen = await asyncio.to_thread(cgroups.frozen, room.host.hierarchy, container.cgroup)
     phase = Phase.PAUSED if is_frozen else Phase.RUNNING
     if phase is not container.phase:
         await room.database.write(lambda c: store.move(c, container.id, phase))
@@ -194,7 +201,7 @@ async def _lose(room: Room, container: Container) -> None:
         code, finished_ns = record
         await ending.finish(room, live, container, code=code, finished_ns=finished_ns)
         return
-    await asyncio.to_thread(cgroups.remove, room.host.hierarchy, container.id)
+    await asyncio.to_thread(cgroups.remove, room.host.hierarchy, container.cgroup)
     reason = "the process that held its streams ended (a reboot, or it was killed)"
     await ending.finish(room, live, container, code=255, finished_ns=room.now_ns(), error=reason, failed_itself=False)
 

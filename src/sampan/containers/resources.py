@@ -5,11 +5,12 @@ Source: OCI runtime-spec config-linux.md; dockerd's checks and words where users
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sampan import errors
-from sampan.containers.wanted import HostConfig
+from sampan.containers.wanted import HostConfig, ThrottleDevice
 
 if TYPE_CHECKING:
     from sampan.containers.spec import DeviceNode
@@ -60,17 +61,54 @@ def check(host: HostConfig, *, cpus: int) -> list[str]:
         raise LimitInvalid("Range of blkio weight is from 10 to 1000")
     if host.memory_swappiness is not None and not -1 <= host.memory_swappiness <= 100:
         raise LimitInvalid(f"Invalid value: {host.memory_swappiness}, valid memory swappiness range is 0-100")
-    if host.device_requests:
-        raise LimitInvalid(
-            "could not select device driver for the requested devices",
-            why="no GPU or CDI device driver is installed",
-            remedy="leave --gpus out, or pass device nodes by --device",
-        )
+    for device in host.blkio_weight_device:
+        if not 10 <= device.weight <= 1000:
+            raise LimitInvalid(f"Range of blkio weight is from 10 to 1000, {device.path} has {device.weight}")
+    if any(one.rate < 0 for _, devices in _throttles(host) for one in devices):
+        raise LimitInvalid("a rate of a block device cannot be negative")
+    if ".." in host.cgroup_parent.split("/") or "\0" in host.cgroup_parent:
+        raise LimitInvalid(f"invalid cgroup parent: {host.cgroup_parent!r}", remedy="write a path without '..'")
     return []
 
 
-def limits(host: HostConfig, devices: Sequence[DeviceNode], *, all_devices: bool) -> dict[str, Any]:
-    """`linux.resources` of the runtime configuration."""
+def block_paths(host: HostConfig) -> set[str]:
+    """Every block device that a limit names."""
+    weights = {device.path for device in host.blkio_weight_device}
+    return weights | {one.path for _, devices in _throttles(host) for one in devices}
+
+
+def _throttles(host: HostConfig) -> list[tuple[str, list[ThrottleDevice]]]:
+    """By the runtime's names."""
+    return [
+        ("throttleReadBpsDevice", host.blkio_device_read_bps),
+        ("throttleWriteBpsDevice", host.blkio_device_write_bps),
+        ("throttleReadIOPSDevice", host.blkio_device_read_iops),
+        ("throttleWriteIOPSDevice", host.blkio_device_write_iops),
+    ]
+
+
+def _block(host: HostConfig, numbers: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    def device(path: str, name: str, value: int) -> dict[str, Any]:
+        major, minor = numbers[path]
+        return {"major": major, "minor": minor, name: value}
+
+    result: dict[str, Any] = {"weight": host.blkio_weight} if host.blkio_weight else {}
+    if host.blkio_weight_device:
+        result["weightDevice"] = [device(one.path, "weight", one.weight) for one in host.blkio_weight_device]
+    for name, devices in _throttles(host):
+        if devices:
+            result[name] = [device(one.path, "rate", one.rate) for one in devices]
+    return result
+
+
+def limits(
+    host: HostConfig,
+    devices: Sequence[DeviceNode],
+    *,
+    all_devices: bool,
+    block: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """`linux.resources` of the runtime configuration. `block` has the numbers of all `block_paths`."""
     result: dict[str, Any] = {"devices": _device_rules(devices, host.device_cgroup_rules, all_devices=all_devices)}
     memory: dict[str, Any] = {}
     if host.memory:
@@ -88,8 +126,8 @@ def limits(host: HostConfig, devices: Sequence[DeviceNode], *, all_devices: bool
         result["cpu"] = cpu
     if host.pids_limit and host.pids_limit > 0:
         result["pids"] = {"limit": host.pids_limit}
-    if host.blkio_weight:
-        result["blockIO"] = {"weight": host.blkio_weight}
+    if block_limits := _block(host, block):
+        result["blockIO"] = block_limits
     return result
 
 
@@ -104,6 +142,10 @@ def _cpu(host: HostConfig) -> dict[str, Any]:
         cpu["quota"] = host.cpu_quota
     if host.cpu_shares:
         cpu["shares"] = host.cpu_shares
+    if host.cpu_realtime_period:
+        cpu["realtimePeriod"] = host.cpu_realtime_period
+    if host.cpu_realtime_runtime:
+        cpu["realtimeRuntime"] = host.cpu_realtime_runtime
     if host.cpuset_cpus:
         cpu["cpus"] = host.cpuset_cpus
     if host.cpuset_mems:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sampan import errors
 from sampan.containers import keeping
@@ -30,6 +30,8 @@ class Defaults:
     log_max_size_bytes: int = 0  # 0: no rotation
     log_max_files: int = 1
     no_new_privileges: bool = False
+    init: bool = False  # an init process for every container
+    init_path: str = ""  # "": whichever of the known ones is installed
 
 
 class Live:
@@ -44,6 +46,7 @@ class Live:
         self.restart: asyncio.Task[None] | None = None
         self.restart_delay_s = 0.0
         self.readers = 0  # operations on its files: they keep its root mounted while it is stopped
+        self.stopping = False  # the exit that comes is of a stop: dockerd tells that before the exit
 
     def has_exited(self, code: int) -> None:
         """Wake those who wait for the exit; later ones wait for the next."""
@@ -67,6 +70,22 @@ class Live:
         self.restart = None
 
 
+class Companion(Protocol):
+    """What goes along with a running container (its probes, its log's forwarding). None of it may wait."""
+
+    def begin(self, container: Container, *, fresh: bool) -> None:
+        """It runs: `fresh` since now, else since a former daemon's time."""
+
+    def end(self, container_id: str) -> None:
+        """It ended."""
+
+    def forget(self, container_id: str) -> None:
+        """It is removed."""
+
+    async def close(self) -> None:
+        """The daemon stops; containers go on."""
+
+
 @dataclass(slots=True)
 class Room:
     """Dependencies, passed in by the daemon, and the live table."""
@@ -87,6 +106,7 @@ class Room:
     keeper_or_none: keeping.Keeper | None = None
     live: dict[str, Live] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    companions: list[Companion] = field(default_factory=list)
     restored: asyncio.Event = field(default_factory=asyncio.Event)  # rows and host agree; exits wait for it
     roster: Roster = field(init=False)
     stopping: bool = False  # the daemon ends, containers go on

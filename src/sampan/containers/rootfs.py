@@ -40,9 +40,18 @@ def mount(place: Paths, lowers: Sequence[Path]) -> None:
 
 
 def unmount(place: Paths) -> None:
-    """Unmount the overlay if it is mounted, and whatever is mounted above it."""
+    """Unmount the overlay if it is mounted, whatever is mounted above it, and parts of volumes."""
     while os.path.ismount(place.rootfs):
         mounts.unmount(place.rootfs, detach=True)
+    if place.parts.exists():
+        for part in os.scandir(place.parts):
+            while _is_bound(part.path):
+                mounts.unmount(Path(part.path), detach=True)
+
+
+def _is_bound(path: str) -> bool:
+    """A bind of the same file system is no mount point to `os.path.ismount`, so mountinfo tells."""
+    return mounts.is_mount_point(Path(path))
 
 
 def check(root: Path) -> None:

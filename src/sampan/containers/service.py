@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import functools
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -31,10 +31,12 @@ from sampan.containers import (
     names,
     recovery,
     starting,
+    statistics,
     store,
 )
 from sampan.containers.attaching import Attachment
 from sampan.containers.files.service import Files
+from sampan.containers.health import probing
 from sampan.containers.layout import Paths
 from sampan.containers.logs import LogQuery
 from sampan.containers.model import Container, ContainerBusy, ContainerFilter, Exit, Phase
@@ -61,6 +63,8 @@ class Containers:
         self._room = room
         self.execs = execs.Execs(room)
         self.files = Files(room, pause=self.pause, unpause=self.unpause)
+        self.health = probing.Probes(room, self.execs)
+        room.companions.append(self.health)
 
     # --- looking
 
@@ -82,6 +86,7 @@ class Containers:
             wanted,
             image_ids=image_ids,
             networks_of=self._networks_of,
+            health_of=lambda item: found.status if (found := self.health.of(item)) else "none",
             volumes_of=lambda item: [part for p in mountpoints.of(item) for part in (p.source, p.destination)],
         )
 
@@ -172,14 +177,15 @@ class Containers:
         number = merging.parse_signal(signal or config.stop_signal or "TERM")
         if timeout_s is None:
             timeout_s = merging.DEFAULT_STOP_TIMEOUT_S if config.stop_timeout is None else config.stop_timeout
+        self._room.live_of(container.id).stopping = True
         await self._signal(container, number)
         try:
             await asyncio.wait_for(asyncio.shield(ended), None if timeout_s < 0 else timeout_s)
         except TimeoutError:
             await self._signal(container, 9)
             await self._wait_killed(container, ended)
-        async with live.lock:  # the clean-up behind the exit holds it
-            self._room.publish(container, "stop")
+        async with live.lock:
+            return  # the clean-up behind the exit held it
 
     async def kill(self, reference: str, signal: str = "KILL") -> None:
         """Send a signal. Raises `NotRunning`."""
@@ -192,7 +198,6 @@ class Containers:
         if number in (9, stop_signal):
             await self._mark_stopped(container)
         await self._signal(container, number)
-        self._room.publish(container, "kill", signal=str(number))
         if number == 9:
             await self._wait_killed(container, ended)
 
@@ -259,6 +264,7 @@ class Containers:
         container = self.get(reference)
         if container.phase is Phase.PAUSED:
             raise ContainerBusy(f"container {container.name} is paused, unpause the container before attach.")
+        self._room.publish(container, "attach")
         return Attachment(self._room, self._room.live_of(container.id), container)
 
     async def resize(self, reference: str, rows: int, columns: int) -> None:
@@ -267,6 +273,7 @@ class Containers:
         if not container.alive:
             raise NotRunning(f"container {container.id} is not running")
         await self._room.keeper.resize(container.id, rows, columns)
+        self._room.publish(container, "resize", height=str(rows), width=str(columns))
 
     def logs(self, reference: str, query: LogQuery) -> AsyncIterator[bytes]:
         """The log as the query wants it. Raises `Unsupported` for the log driver none."""
@@ -279,12 +286,18 @@ class Containers:
         directory = self._room.paths(container.id).directory
         return logs.read(directory, query, finished=finished, watches=self._room.watches)
 
+    def statistics(self, reference: str, *, stream: bool, one_shot: bool) -> AsyncGenerator[statistics.Sample, None]:
+        """What it uses: see `statistics.follow`. Raises `ContainerUnknown`."""
+        return statistics.follow(self._room, self.get(reference), stream=stream, one_shot=one_shot)
+
     async def top(self, reference: str, arguments: str = "-ef") -> looking.Table:
         """Titles and rows of ps(1) for the container's processes. Raises `NotRunning`, `Invalid`."""
         container = self.get(reference)
         if not container.alive:
             raise NotRunning(f"container {container.id} is not running")
-        return await looking.top(self._room, container, arguments)
+        table = await looking.top(self._room, container, arguments)
+        self._room.publish(container, "top")
+        return table
 
     # --- changing
 
@@ -326,6 +339,7 @@ class Containers:
                 continue  # started or removed meanwhile
             removed.append(container.id)
             freed_bytes += size_bytes
+        self._room.bus.publish("container", "prune", "", reclaimed=str(freed_bytes))
         return removed, freed_bytes
 
     # --- the daemon's own start and end
@@ -344,6 +358,8 @@ class Containers:
     async def drain(self) -> None:
         """The daemon stops: containers go on; work under way is finished."""
         self._room.stopping = True
+        for companion in self._room.companions:
+            await companion.close()
         await self._room.settle()
 
     async def stop_all(self, *, timeout_s: int | None = None) -> None:
@@ -382,6 +398,7 @@ class Containers:
             await self._room.keeper.signal(container.id, number)
         except (errors.Conflict, errors.NotFound):
             return  # it has ended by itself meanwhile
+        self._room.publish(container, "kill", signal=str(number))
         if number == 9 and self.get(container.id).phase is Phase.PAUSED:
             await self._room.runtime(container).resume(container.id)
 

@@ -12,10 +12,12 @@ from typing import Any
 from sampan.containers import resources
 from sampan.containers.model import Container
 from sampan.containers.users import Identity
+from sampan.containers.wanted import HostConfig
 from sampan.security.confinement import Confinement
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHM_BYTES = 64 << 20
+INIT_INSIDE = "/sbin/docker-init"  # as in dockerd: people look for it in ps
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class BoundPath:
     destination: str
     read_only: bool = False
     propagation: str = "rprivate"
+    recursive: bool = True  # what is mounted below the source comes along
+    flat_read_only: bool = False  # what is mounted below stays as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Facts:
     scratch: Sequence[Scratch] = ()
     devices: Sequence[DeviceNode] = ()
     joined: Mapping[str, str] | None = None  # namespace type -> path, for `--pid container:x` and the like
+    init: str = ""  # the program in front of the command, "" for none
+    block: Mapping[str, tuple[int, int]] | None = None  # block device -> major and minor number
     hard_limits: Mapping[str, int] | None = None  # RLIMIT_* -> this host's own hard limit; more cannot be given
 
 
@@ -90,7 +96,7 @@ def process(container: Container, facts: Facts) -> dict[str, Any]:
     result: dict[str, Any] = {
         "terminal": config.tty,
         "user": _user(facts.identity),
-        "args": container.entrypoint_and_command,
+        "args": [*((INIT_INSIDE, "--") if facts.init else ()), *container.entrypoint_and_command],
         "env": environment(container, facts.identity),
         "cwd": config.working_dir or "/",
         "capabilities": _capabilities(facts),
@@ -102,6 +108,11 @@ def process(container: Container, facts: Facts) -> dict[str, Any]:
     if container.wanted.host.oom_score_adj:
         result["oomScoreAdj"] = container.wanted.host.oom_score_adj
     return result
+
+
+def wants_init(host: HostConfig, *, by_default: bool) -> bool:
+    """A container in another's process namespace never gets one: its first process is not the namespace's."""
+    return (by_default if host.init is None else host.init) and not host.pid_mode
 
 
 def hostname(container: Container) -> str:
@@ -185,7 +196,9 @@ def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict
 
 
 def _bound(point: BoundPath) -> dict[str, Any]:
-    options = ["rbind", "ro" if point.read_only else "rw", point.propagation or "rprivate"]
+    # Source: runc 1.1, crun: `rro` makes the whole tree read-only, `ro` only its top.
+    writing = "rw" if not point.read_only else "ro" if point.flat_read_only or not point.recursive else "rro"
+    options = ["rbind" if point.recursive else "bind", writing, point.propagation or "rprivate"]
     return _mount(point.destination, "bind", point.source, options)
 
 
@@ -197,12 +210,13 @@ def _scratch(point: Scratch) -> dict[str, Any]:
 
 def _linux(container: Container, facts: Facts) -> dict[str, Any]:
     host, confinement = container.wanted.host, facts.confinement
+    limits = resources.limits(host, facts.devices, all_devices=confinement.all_devices, block=facts.block or {})
     result: dict[str, Any] = {
-        "cgroupsPath": f"/{facts.cgroup_parent}/{container.id}",
+        "cgroupsPath": _cgroup(container, facts),
         "namespaces": _namespaces(container, facts),
         "maskedPaths": list(confinement.masked_paths),
         "readonlyPaths": list(confinement.readonly_paths),
-        "resources": resources.limits(host, facts.devices, all_devices=confinement.all_devices),
+        "resources": limits,
         "devices": [_device(node) for node in facts.devices],
         "sysctl": dict(host.sysctls),
     }
@@ -214,6 +228,11 @@ def _linux(container: Container, facts: Facts) -> dict[str, Any]:
     if shared:
         result["rootfsPropagation"] = "shared" if any("shared" in word for word in shared) else "slave"
     return result
+
+
+def _cgroup(container: Container, facts: Facts) -> str:
+    name = container.cgroup
+    return name if name.startswith("/") else f"/{facts.cgroup_parent}/{name}"
 
 
 def _namespaces(container: Container, facts: Facts) -> list[dict[str, str]]:

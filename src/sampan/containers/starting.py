@@ -11,12 +11,25 @@ import asyncio
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 from sampan import errors
-from sampan.containers import cleaning, facts, joining, keeping, mountpoints, ports, rootfs, runtime, spec, store, users
+from sampan.containers import (
+    cleaning,
+    facts,
+    joining,
+    keeping,
+    mounting,
+    mountpoints,
+    ports,
+    rootfs,
+    runtime,
+    spec,
+    store,
+    telling,
+    users,
+)
 from sampan.containers.layout import Paths
 from sampan.containers.model import Container, Phase
 from sampan.containers.room import Live, Room
@@ -27,6 +40,7 @@ from sampan.security import confinement
 
 async def start(room: Room, live: Live, container: Container, *, by_policy: bool = False) -> Container:
     """The caller holds the lock. Returns the running container; raises what went wrong, with nothing left behind."""
+    live.stopping = False
     before = container.state
     count = before.restart_count + 1 if by_policy else 0
     began = dataclasses.replace(before, error="", oom_killed=False, restart_count=count, stopped_by_user=False)
@@ -40,6 +54,9 @@ async def start(room: Room, live: Live, container: Container, *, by_policy: bool
     state = dataclasses.replace(began, pid=started.pid, started_ns=started.started_ns, exit_code=0, finished_ns=0)
     container = await room.database.write(lambda c: store.move(c, container.id, Phase.RUNNING, state))
     live.started.set()
+    for companion in room.companions:
+        companion.begin(container, fresh=True)
+    telling.joined(room, container)
     room.publish(container, "start")
     return container
 
@@ -138,7 +155,10 @@ def _write_bundle(
     )
     if config.working_dir and config.working_dir != "/":
         rootfs.make_working_directory(place.rootfs, config.working_dir, identity.uid, identity.gid)
-    bound = [*_name_files(room, container, place, attachment), *_bound(room, container)]
+    init = facts.init_program(room.defaults.init_path) if spec.wants_init(host, by_default=room.defaults.init) else ""
+    bound = [*_name_files(room, container, place, attachment), *mounting.bound(room, container, place)]
+    if init:
+        bound.append(spec.BoundPath(init, spec.INIT_INSIDE, read_only=True))
     network = joined.get("network") or (str(attachment.namespace) if attachment and attachment.namespace else None)
     settled = spec.Facts(
         rootfs=str(place.rootfs),
@@ -155,9 +175,11 @@ def _write_bundle(
         ],
         devices=facts.devices(host.devices, all_devices=host.privileged),
         joined={kind: path for kind, path in joined.items() if kind != "network"},
+        init=init,
+        block=facts.block_devices(host),
         hard_limits=room.host.hard_limits,
     )
-    _populate(room, container, place)
+    mounting.populate(room, container, place)
     document = spec.runtime_configuration(container, settled)
     files.write_scratch(place.configuration, json.dumps(document).encode(), mode=0o600)
     return place.configuration
@@ -195,33 +217,6 @@ def _name_files(room: Room, container: Container, place: Paths, attachment: Atta
         files.write_scratch(place.hosts, hosts.encode())
         files.write_scratch(place.resolv_conf, attachment.resolv_conf.encode())
     return [spec.BoundPath(str(source), f"/etc/{name}") for name, source in sources.items()]
-
-
-def _bound(room: Room, container: Container) -> list[spec.BoundPath]:
-    result = []
-    for point in mountpoints.of(container):
-        if point.kind == "tmpfs":
-            continue
-        source = Path(point.source) if point.kind == "bind" else room.volumes.ensure(point.source)
-        if not source.exists():
-            if not point.make_source:
-                raise mountpoints.MountInvalid(
-                    f'invalid mount config for type "bind": bind source path does not exist: {source}'
-                )
-            source.mkdir(parents=True)
-        result.append(
-            spec.BoundPath(
-                os.path.realpath(source), point.destination, point.read_only, point.propagation or "rprivate"
-            )
-        )
-    return result
-
-
-def _populate(room: Room, container: Container, place: Paths) -> None:
-    """Fill empty volumes from the image."""
-    for point in mountpoints.of(container):
-        if point.kind == "volume" and point.copy:
-            rootfs.fill_volume(place.rootfs, point.destination, room.volumes.ensure(point.source))
 
 
 async def _launch(room: Room, container: Container, place: Paths, configuration: Path) -> keeping.Started:

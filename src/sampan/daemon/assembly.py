@@ -100,7 +100,7 @@ def assemble(options: Options) -> Harbour:
         lazy=lazy if driver.name == "erofs" else None,
     )
     networks = Networks(
-        database, _network_settings(options), options.run_root, clock=time.time_ns, ids=new_id, berths=BERTHS
+        database, _network_settings(options), options.run_root, clock=time.time_ns, ids=new_id, berths=BERTHS, bus=bus
     )
     volumes = Volumes(options.data_root / "volumes", database, bus, now_ns=time.time_ns, new_id=new_id)
     runtimes = _runtimes(options)

@@ -34,12 +34,15 @@ class Hierarchy:
     def paths(self, name: str) -> Iterator[Path]:
         """The directories of one group, one a hierarchy."""
         for root in self.roots:
-            yield root / self.parent / name
+            yield root / self.group(name)
 
     def controller(self, controller: str, name: str) -> Path:
         """The directory with the files of one controller."""
-        group = self.base if self.version == 2 else self.base / controller
-        return group / self.parent / name
+        return (self.base if self.version == 2 else self.base / controller) / self.group(name)
+
+    def group(self, name: str) -> str:
+        """Where a group lies in each hierarchy: below the parent, or where its name says if that is absolute."""
+        return name.lstrip("/") if name.startswith("/") else f"{self.parent}/{name}"
 
 
 def detect(parent: str, root: Path = ROOT) -> Hierarchy:

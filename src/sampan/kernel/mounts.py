@@ -60,6 +60,7 @@ class Mount:
     point: bytes
     options: bytes
     shared: bool
+    slave: bool
     file_system: str
     source: bytes
     device: int = 0  # st_dev of the files on it
@@ -74,9 +75,10 @@ def parse_mountinfo(text: bytes) -> list[Mount]:
         major, _, minor = device.partition(b":")
         file_system, source, *_ = right.split(b" ")
         shared = any(field.startswith(b"shared:") for field in optional)
+        slave = any(field.startswith(b"master:") for field in optional)
         mounts.append(
             Mount(
-                int(mount_id), int(parent_id), _unescape(root), _unescape(point), options, shared,
+                int(mount_id), int(parent_id), _unescape(root), _unescape(point), options, shared, slave,
                 file_system.decode(), _unescape(source), os.makedev(int(major), int(minor)),
             )
         )  # fmt: skip

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from sampan.events.bus import Bus
 from sampan.kernel import nft
 from sampan.networks import failures, plan, ports, resolvconf, store
 from sampan.networks.berths import INSIDE, REFILL_DELAY_S, Berth
@@ -60,8 +61,10 @@ class Networks:
         host_resolv_conf: Sequence[Path] = resolvconf.HOST_FILES,
         upstream_port: int = 53,
         berths: int = 0,
+        bus: Bus | None = None,
     ) -> None:
         """`berths`: how many namespaces are kept ready for the default network."""
+        self._bus = bus
         self._database = database
         self._settings = settings
         self._clock = clock
@@ -101,7 +104,12 @@ class Networks:
             self._ledger.remove_network(network)
             await self._database.write(lambda connection: store.remove_network(connection, network.id))
             raise
+        self._tell("create", network)
         return network
+
+    def _tell(self, action: str, network: Network) -> None:
+        if self._bus is not None:
+            self._bus.publish("network", action, network.id, name=network.name, type=network.driver)
 
     def _look(self, wish: NetworkWish) -> tuple[Any, tuple[bool, Any]]:
         interface = wish.options.get(plan.BRIDGE_NAME, "")
@@ -130,6 +138,7 @@ class Networks:
                 remedy="stop or disconnect its containers",
             )
         await _whole(self._remove(network))
+        self._tell("destroy", network)
         return network
 
     async def _remove(self, network: Network) -> None:

@@ -19,7 +19,8 @@ from sampan import errors
 from sampan.events.bus import Bus
 from sampan.host import files
 from sampan.state.database import Database
-from sampan.volumes import store
+from sampan.volumes import holding, store
+from sampan.volumes.options import check as check_options
 from sampan.volumes.store import Volume
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
@@ -49,6 +50,7 @@ class Volumes:
         self._bus = bus
         self._now_ns = now_ns
         self._new_id = new_id
+        self._holders = holding.Holders()
         self._changing = asyncio.Lock()  # a removal's directory must be gone before the name is made again
 
     def restore(self) -> None:
@@ -57,6 +59,7 @@ class Volumes:
         known = {item.name for item in self.list()}
         for entry in os.scandir(self._root):
             if entry.name not in known:
+                holding.unmount(self.path(entry.name))
                 shutil.rmtree(entry.path)
 
     def path(self, name: str) -> Path:
@@ -89,14 +92,19 @@ class Volumes:
             raise VolumeInvalid(
                 f"error looking up volume plugin {driver}: plugin {driver!r} not found", remedy="use the driver local"
             )
-        if options:
-            raise VolumeInvalid(f"invalid option: {next(iter(options))!r}", why="the driver local takes none yet")
+        check_options(options or {})
         if name and (not NAME.match(name) or len(name) > 255):
             raise VolumeInvalid(
                 f"create {name[:300]}: {name[:300]!r} includes invalid characters for a local volume name",
                 remedy='only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed',
             )
-        item = Volume(name or self._new_id(), labels=labels or {}, anonymous=not name, created_ns=self._now_ns())
+        item = Volume(
+            name or self._new_id(),
+            labels=labels or {},
+            options=options or {},
+            anonymous=not name,
+            created_ns=self._now_ns(),
+        )
         async with self._changing:
             is_new = await self._database.write(lambda connection: store.add(connection, item))
             await asyncio.to_thread(self.ensure, item.name)
@@ -104,10 +112,30 @@ class Volumes:
             self._bus.publish("volume", "create", item.name, driver="local")
         return self.get(item.name)
 
-    def declare(self, connection: sqlalchemy.Connection, name: str, container_id: str, *, anonymous: bool) -> None:
-        """Part of a container's creation, in its transaction: the volume exists from now on and is in use."""
-        store.add(connection, Volume(name, anonymous=anonymous, created_ns=self._now_ns()))
+    def declare(
+        self,
+        connection: sqlalchemy.Connection,
+        name: str,
+        container_id: str,
+        *,
+        anonymous: bool,
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Part of a container's creation, in its transaction: the volume exists from now on and is in use.
+
+        Whether it is new; the caller tells so (`tell_new`) when that is on disk.
+        """
+        is_new = store.add(
+            connection,
+            Volume(name, labels=labels or {}, options=options or {}, anonymous=anonymous, created_ns=self._now_ns()),
+        )
         store.use(connection, name, container_id)
+        return is_new
+
+    def tell_new(self, name: str) -> None:
+        """A volume that came with a container."""
+        self._bus.publish("volume", "create", name, driver="local")
 
     def release(self, connection: sqlalchemy.Connection, container_id: str, *, with_anonymous: bool) -> tuple[str, ...]:
         """Part of a container's removal. Returns volumes whose directories the caller passes to `discard`."""
@@ -116,6 +144,21 @@ class Volumes:
         for name in gone:
             store.remove(connection, name)
         return gone
+
+    def hold(self, name: str, container_id: str) -> Path:
+        """The content directory for a container that starts, with what its options mount. Blocks. Raises `Invalid`."""
+        path = self.ensure(name)
+        self._holders.hold(self.get(name), path, container_id)
+        return path
+
+    def adopt(self, name: str, container_id: str) -> None:
+        """A container that runs already uses it."""
+        if self.get(name).options:
+            self._holders.adopt(name, container_id)
+
+    def let_go(self, name: str, container_id: str) -> None:
+        """A container that held it has ended. Blocks where something is to be unmounted."""
+        self._holders.let_go(name, self.path(name), container_id)
 
     def ensure(self, name: str) -> Path:
         """The content directory, made if it is missing. Blocks."""
@@ -128,6 +171,7 @@ class Volumes:
     async def discard(self, name: str) -> None:
         """Delete the directory of a volume whose row is gone. One that no container was started with has none."""
         if (self._root / name).exists():
+            await asyncio.to_thread(holding.unmount, self.path(name))
             await asyncio.to_thread(shutil.rmtree, self._root / name)
         self._bus.publish("volume", "destroy", name, driver="local")
 
@@ -148,12 +192,14 @@ class Volumes:
             if await self._database.write(verb):
                 await self.discard(name)
 
-    async def prune(self, *, all_volumes: bool = False) -> tuple[tuple[str, ...], int]:
-        """Remove unused anonymous volumes, or all unused ones. Returns names and bytes."""
+    async def prune(
+        self, *, all_volumes: bool = False, chosen: Callable[[Volume], bool] = lambda item: True
+    ) -> tuple[tuple[str, ...], int]:
+        """Remove unused anonymous volumes, or all unused ones, that `chosen` agrees to. Returns names and bytes."""
         names = []
         freed_bytes = 0
         for item in self.list():
-            if not (all_volumes or item.anonymous):
+            if not (all_volumes or item.anonymous) or self.users(item.name) or not chosen(item):
                 continue
             size_bytes = await asyncio.to_thread(directory_size, self.path(item.name))
             try:
@@ -162,6 +208,7 @@ class Volumes:
                 continue
             names.append(item.name)
             freed_bytes += size_bytes
+        self._bus.publish("volume", "prune", "", reclaimed=str(freed_bytes))
         return tuple(names), freed_bytes
 
     def users(self, name: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from sampan.api.engine import app
 from sampan.api.engine.context import Engine, Facts
 from sampan.api.http import listeners
 from sampan.containers.execs import Exec, ExecUnknown, ExecWish
+from sampan.containers.health.plan import Health, Result
 from sampan.containers.layout import Paths
 from sampan.containers.model import Container, ContainerFilter, ContainerUnknown, Exit, Phase, State
 from sampan.containers.mountpoints import MountPoint
@@ -118,6 +119,15 @@ class FakeExecs:
         self.get(exec_id)
 
 
+class FakeHealth:
+    """A container with a healthcheck failed once."""
+
+    def of(self, item: Container) -> Health | None:
+        if item.wanted.config.healthcheck is None:
+            return None
+        return Health("starting", 1, (Result(1, 2, 1, "no"),))
+
+
 @dataclass
 class FakeContainers:
     bus: Bus
@@ -128,6 +138,7 @@ class FakeContainers:
 
     def __post_init__(self) -> None:
         self.execs = FakeExecs(self)
+        self.health = FakeHealth()
 
     def put(self, name: str, wanted: Wanted, phase: Phase = Phase.CREATED) -> Container:
         id_ = f"{len(self.items) + 1:02x}" * 32

@@ -33,6 +33,7 @@ def choose(wish: ContainerFilter) -> list[Container]:
         image_ids={"bb": "image0", "none": ""},
         networks_of=lambda item: ["bridge"] if item.name == "db" else [],
         volumes_of=lambda item: ["data"] if item.name == "tool" else [],
+        health_of=lambda item: "healthy" if item.name == "web-2" else "none",
     )
 
 
@@ -57,6 +58,8 @@ def choose(wish: ContainerFilter) -> list[Container]:
         ({"expose": "5432/tcp"}, ["db"]),
         ({"network": "bridge"}, ["db"]),
         ({"volume": "data"}, ["tool"]),
+        ({"health": "healthy"}, ["web-2"]),
+        ({"health": "none"}, ["db", "web-1", "tool"]),
         ({"name": "web", "status": "paused"}, ["web-1"]),
     ],
 )

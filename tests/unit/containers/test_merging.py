@@ -70,7 +70,8 @@ def test_environment_labels_and_ports_add_up_and_the_client_wins() -> None:
         (wish(Memory=64 << 20, MemorySwap=32 << 20), "memoryswap"),
         (wish(NanoCpus=64 * 10**9), "only 2 CPUs"),
         (wish(NanoCpus=10**9, CpuQuota=5000), "cannot both be set"),
-        (wish(DeviceRequests=[{"Driver": "", "Count": -1}]), "device driver"),
+        (wish(CgroupParent="/a/../b"), "invalid cgroup parent"),
+        (wish(BlkioWeightDevice=[{"Path": "/dev/sda", "Weight": 5}]), "from 10 to 1000"),
     ],
 )
 def test_what_can_never_run_is_refused(item: Wanted, complaint: str) -> None:

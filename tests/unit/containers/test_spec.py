@@ -78,7 +78,7 @@ def test_a_bind_hides_a_default_mount_and_children_follow_parents() -> None:
     destinations = [mount["destination"] for mount in document["mounts"]]
     assert destinations.index("/a") < destinations.index("/a/b")
     assert mounts_of(document)["/dev/shm"]["source"] == "/s"
-    assert "ro" in mounts_of(document)["/a/b"]["options"]
+    assert "rro" in mounts_of(document)["/a/b"]["options"]
 
 
 def test_limits_become_resources() -> None:

@@ -155,6 +155,7 @@ async def remove(call: Call) -> web.StreamResponse:
 
 async def prune_builds(call: Call) -> web.StreamResponse:
     """POST /build/prune, which `docker system prune` asks for too: nothing is built here, so there is no cache."""
+    call.engine.bus.publish("builder", "prune", "", reclaimed="0")
     return bodies.answer({"CachesDeleted": [], "SpaceReclaimed": 0})
 
 
@@ -163,4 +164,5 @@ async def prune(call: Call) -> web.StreamResponse:
     filters, dangling = _filters(call, PRUNE_FILTERS)
     chosen = Filters(labels=filters.labels, until_ns=filters.until_ns, dangling=None if dangling is False else True)
     removed, freed_bytes = await call.engine.images.prune(chosen)
+    call.engine.bus.publish("image", "prune", "", reclaimed=str(freed_bytes))
     return bodies.answer({"ImagesDeleted": render_image.removals(removed) or None, "SpaceReclaimed": freed_bytes})

@@ -191,6 +191,7 @@ async def prune(call: Call) -> web.StreamResponse:
         )
 
     names = await call.engine.networks.prune(is_chosen)
+    call.engine.bus.publish("network", "prune", "", reclaimed="0")
     return bodies.answer({"NetworksDeleted": list(names) or None})
 
 

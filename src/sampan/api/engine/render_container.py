@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sampan.api.engine import render_network, words
+from sampan.containers.health.plan import Health
 from sampan.containers.model import Container, Phase
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.wanted import Config, HostConfig
@@ -53,6 +54,7 @@ class View:
     resolv_conf_path: str = ""
     storage_driver: str = ""
     cgroup_version: str = "1"
+    health: Health | None = None
 
 
 def state_word(container: Container) -> str:
@@ -60,14 +62,16 @@ def state_word(container: Container) -> str:
     return "created" if container.phase == Phase.STARTING else str(container.phase)
 
 
-def status(container: Container, now_ns: int) -> str:
-    """`Up 5 minutes (Paused)`, `Exited (0) 2 days ago`."""
+def status(container: Container, now_ns: int, health: Health | None = None) -> str:
+    """`Up 5 minutes (Paused)`, `Up 1 second (healthy)`, `Exited (0) 2 days ago`."""
     state = container.state
     up = words.duration((now_ns - state.started_ns) / NS)
     down = words.duration((now_ns - state.finished_ns) / NS)
     match container.phase:
         case Phase.RUNNING:
-            return f"Up {up}"
+            if health is None:
+                return f"Up {up}"
+            return f"Up {up} ({'health: ' if health.status == 'starting' else ''}{health.status})"
         case Phase.PAUSED:
             return f"Up {up} (Paused)"
         case Phase.RESTARTING:
@@ -93,7 +97,7 @@ def summary(view: View, now_ns: int) -> dict[str, Any]:
         "Ports": ports_list(view),
         "Labels": dict(container.wanted.config.labels),
         "State": state_word(container),
-        "Status": status(container, now_ns),
+        "Status": status(container, now_ns, view.health),
         "HostConfig": {"NetworkMode": container.wanted.host.network_mode or "default"},
         "NetworkSettings": {"Networks": networks(view)},
         "Mounts": [mount(point, view.volumes_root) for point in view.mounts if point.kind != "tmpfs"],
@@ -112,7 +116,7 @@ def inspect(view: View) -> dict[str, Any]:
         "Created": words.moment(container.created_ns),
         "Path": argv[0],
         "Args": argv[1:],
-        "State": state(container),
+        "State": state(container, view.health),
         "Image": container.image_id,
         "ResolvConfPath": view.resolv_conf_path,
         "HostnamePath": view.hostname_path,
@@ -137,10 +141,10 @@ def inspect(view: View) -> dict[str, Any]:
     return answer
 
 
-def state(container: Container) -> dict[str, Any]:
+def state(container: Container, health: Health | None = None) -> dict[str, Any]:
     """The `State` part of inspect."""
     past = container.state
-    return {
+    answer = {
         "Status": state_word(container),
         "Running": container.phase in (Phase.RUNNING, Phase.PAUSED, Phase.RESTARTING),
         "Paused": container.phase == Phase.PAUSED,
@@ -152,6 +156,25 @@ def state(container: Container) -> dict[str, Any]:
         "Error": past.error,
         "StartedAt": words.moment(past.started_ns),
         "FinishedAt": words.moment(past.finished_ns),
+    }
+    if health is not None:
+        answer["Health"] = _health(health)
+    return answer
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": words.moment(one.start_ns),
+                "End": words.moment(one.end_ns),
+                "ExitCode": one.exit_code,
+                "Output": one.output,
+            }
+            for one in health.log
+        ],
     }
 
 

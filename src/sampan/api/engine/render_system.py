@@ -196,6 +196,12 @@ def is_wanted(happened: Event, filters: Mapping[str, Iterable[str]]) -> bool:
     return all(any(_passes(happened, key, value) for value in values) for key, values in filters.items())
 
 
+def _without_tag(name: str) -> str:
+    """`registry:5000/a/b:tag` without its tag."""
+    base, colon, tag = name.rpartition(":")
+    return base if colon and "/" not in tag else name
+
+
 def _passes(happened: Event, key: str, value: str) -> bool:
     attributes = happened.attributes
     match key:
@@ -209,9 +215,10 @@ def _passes(happened: Event, key: str, value: str) -> bool:
         case "scope":
             return value == "local"
         case "image":
-            return value in (happened.actor, attributes.get("name"), attributes.get("image"))
+            name = attributes.get("name" if happened.kind == "image" else "image", "")
+            return value in (happened.actor, name, _without_tag(happened.actor), _without_tag(name))
         case "container" | "network" | "volume" | "daemon":
-            if happened.kind == key:
-                return attributes.get("name") == value or happened.actor.startswith(value)
-            return bool(attributes.get(key)) and attributes[key].startswith(value)
+            return happened.kind == key and (
+                attributes.get("name", "").startswith(value) or happened.actor.startswith(value)
+            )
     return True

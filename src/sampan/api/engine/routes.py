@@ -11,7 +11,18 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from sampan.api.engine import absent, archives, containers, execs, images, networks, streams, system, volumes
+from sampan.api.engine import (
+    absent,
+    archives,
+    containers,
+    execs,
+    images,
+    networks,
+    statistics,
+    streams,
+    system,
+    volumes,
+)
 from sampan.api.engine.call import Call
 from sampan.api.engine.versions import OLDEST, Version
 
@@ -46,6 +57,7 @@ TABLE: tuple[Route, ...] = (
     Route("POST", "/containers/prune", containers.prune, since=(1, 25)),
     Route("GET", "/containers/{name}/json", containers.inspect),
     Route("GET", "/containers/{name}/top", containers.top),
+    Route("GET", "/containers/{name}/stats", statistics.stats),
     Route("GET", "/containers/{name}/logs", streams.logs),
     Route("GET", "/containers/{name}/attach/ws", streams.attach_socket),
     Route("GET", "/containers/{name}/changes", archives.changes),

@@ -75,6 +75,9 @@ async def events(call: Call) -> web.StreamResponse:
             raise InvalidFilter(f"invalid filter '{key}'")
     since_ns, until_ns = call.query.time_ns("since"), call.query.time_ns("until")
 
+    if since_ns is not None and until_ns is not None and since_ns > until_ns:
+        raise InvalidFilter("`since` time cannot be after `until` time")
+
     async def lines() -> AsyncIterator[dict[str, Any]]:
         async for happened in _happenings(call, since_ns, until_ns):
             if render_system.is_wanted(happened, filters):

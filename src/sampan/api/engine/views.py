@@ -46,6 +46,7 @@ async def container(engine: Engine, item: Container, *, with_size: bool = False)
         resolv_conf_path=str(paths.resolv_conf),
         storage_driver=engine.facts.storage_driver,
         cgroup_version=engine.facts.cgroup_version,
+        health=engine.containers.health.of(item),
     )
 
 

@@ -93,8 +93,12 @@ async def prune(call: Call) -> web.StreamResponse:
     for key in keys:
         if key not in ("all", "label", "label!"):
             raise InvalidVolumeRequest(f"invalid filter '{key}'")
-    if "label" in keys or "label!" in keys:
-        raise InvalidVolumeRequest("volumes cannot be pruned by label yet", remedy="remove them by name")
     everything = call.version < (1, 42) or keys.get("all", ("",))[0].lower() in ("1", "true")
-    names, freed_bytes = await call.engine.volumes.prune(all_volumes=everything)
+
+    def is_chosen(volume: Volume) -> bool:
+        return all(query.is_label_match(label, volume.labels) for label in keys.get("label", ())) and not any(
+            query.is_label_match(label, volume.labels) for label in keys.get("label!", ())
+        )
+
+    names, freed_bytes = await call.engine.volumes.prune(all_volumes=everything, chosen=is_chosen)
     return bodies.answer({"VolumesDeleted": list(names) or None, "SpaceReclaimed": freed_bytes})
