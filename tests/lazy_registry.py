@@ -2,9 +2,9 @@
 
     python tests/lazy_registry.py FOLDER PORT
 
-`FOLDER/mode` says what becomes of requests for parts of blobs: `go`, `hold` (they wait for another mode), `damage` (the
-first byte of each MiB but the first is another one) or `forge` (so it is, and outlines agree with it). `FOLDER/parts`
-gets a line for each such request: digest, first, last.
+`FOLDER/mode` says what becomes of requests for parts of blobs: `go`, `slow`, `hold` (they wait for another mode),
+`damage` (the first byte of each MiB but the first is another one) or `forge` (so it is, and outlines agree with it).
+`FOLDER/parts` gets a line for each such request: digest, first, last.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ async def main(folder: Path, port: int) -> None:
             parts.write(f"{request.path.rpartition('/')[2]} {asked.replace('-', ' ')}\n")
         while mode(folder) == "hold":
             await asyncio.sleep(0.01)
+        if mode(folder) == "slow":
+            await asyncio.sleep(0.3)
         if mode(folder) in ("damage", "forge"):
             return damaged(blobs, request, asked)
         return await answer(request)

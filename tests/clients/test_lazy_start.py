@@ -10,9 +10,11 @@ import contextlib
 import hashlib
 import io
 import os
+import random
 import shutil
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -280,6 +282,32 @@ def test_the_death_of_the_keeper_lets_nobody_read_zeros(lab):
         again = read(engine, "two")
         assert again.wait(timeout=60)["StatusCode"] == 0
         assert again.logs().split()[0].decode() == md5(lab.contents["two"])
+
+
+def test_kills_at_any_moment_lose_nothing_and_leave_nothing(lab):
+    lab.harbour.stop()
+    lab.restart(*QUICKLY)
+    lab.mode("slow")
+    dice = random.Random(seed := random.randrange(1 << 30))
+    for _ in range(4):
+        killer = threading.Timer(dice.uniform(0, 2), lab.harbour.kill)
+        killer.start()
+        with client(lab) as engine, contextlib.suppress(Exception):  # whatever a client says when its daemon dies
+            pull(engine)
+            read(engine, "two").wait(timeout=30)
+        killer.join()
+        lab.harbour.start()
+        with client(lab) as engine:
+            pull(engine)
+            for left in engine.containers.list(all=True):
+                code = left.wait(timeout=60)["StatusCode"]
+                said = left.logs().split()
+                assert code or not said or said[0].decode() == md5(lab.contents["two"]), f"seed {seed}"
+                left.remove(force=True)
+            assert run(engine, "/bin/busybox md5sum /data/one").split()[0] == md5(lab.contents["one"]), f"seed {seed}"
+            until(lambda: lab.pending() == [])
+            assert lab.harbour.violations() == [], f"seed {seed}"
+            engine.images.remove(f"{NAME}:1", force=True)
 
 
 def test_a_push_waits_for_what_has_not_arrived(lab):

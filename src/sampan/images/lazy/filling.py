@@ -69,7 +69,7 @@ class Filler:
                 layer.urgent -= 1
                 layer.changed.notify_all()
 
-    def fill(self, layer: Pending, on_trouble: Callable[[errors.SampanError], None]) -> bool:
+    def fill(self, layer: Pending, on_trouble: Callable[[Exception], None]) -> bool:
         """Everything that is missing, until it is whole. False if it came to an end before."""
         retry_s = RETRY_S
         while not self.stopping.is_set() and not layer.over:
@@ -83,7 +83,7 @@ class Filler:
                 retry_s = RETRY_S
             except NotHere:
                 return False
-            except errors.SampanError as error:
+            except (errors.SampanError, OSError) as error:  # OSError: the disk is full or fails
                 if not layer.trouble:
                     layer.trouble = str(error)
                     on_trouble(error)

@@ -146,6 +146,8 @@ class Guard:
                     break
                 try:
                     self._take(json.loads(packet), descriptors)
+                except Exception:
+                    log.exception("a reader cannot be served")  # one reader's trouble must not become everyone's
                 finally:
                     for descriptor in descriptors:
                         os.close(descriptor)

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 JOIN_S = 5.0  # how long a stopping daemon waits for a layer that is being made whole
 READ_BYTES = 1 << 20
+AGAIN_S = 10.0
 Tell = Callable[[str, Digest, str], None]  # (what happened, diff id, why), called in any thread
 
 
@@ -245,9 +246,12 @@ class Lazy:
         name = Path(f"/proc/self/fd/{descriptor}").readlink().name.partition(".")[0]
         try:
             blob = self._blobs.files.path(Digest(f"sha256:{name}"))
-            return os.path.samestat(os.fstat(descriptor), blob.stat())
+            if not os.path.samestat(os.fstat(descriptor), blob.stat()):
+                return False
         except FileNotFoundError:
             return False
+        self._guard.remove(blob)  # what a daemon that was killed had no time for
+        return True
 
     def _serve(self, layer: Pending, access: guard.Access) -> None:
         try:
@@ -276,18 +280,19 @@ class Lazy:
 
     def _fill(self, layer: Pending) -> None:
         try:
-            if self._filler.fill(layer, lambda error: self._trouble(layer, error)):
-                self._finish(layer)
-        except (errors.SampanError, OSError) as error:
-            if not layer.over:
-                log.error("layer %s cannot be made whole: %s", layer.diff_id.short, error)
-                layer.trouble = str(error)
-                self.tell("lazy-fail", layer.diff_id, str(error))
+            while self._filler.fill(layer, lambda error: self._trouble(layer, error)):
+                try:
+                    self._finish(layer)
+                    return
+                except (errors.SampanError, OSError) as error:  # a full disk: every chunk is here, so try again
+                    layer.trouble = str(error)
+                    self._trouble(layer, error)
+                    self._filler.stopping.wait(AGAIN_S)
         finally:
             if layer.whole or layer.over:
                 layer.close()
 
-    def _trouble(self, layer: Pending, error: errors.SampanError) -> None:
+    def _trouble(self, layer: Pending, error: Exception) -> None:
         log.warning("layer %s does not arrive: %s", layer.diff_id.short, error)
         self.tell("lazy-wait", layer.diff_id, str(error))
 
