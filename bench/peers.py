@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".work" / "peers"
 TOOLS = PEERS / "tools"
 OURS = "sampan"
+LAZY = "sampan-lazy"  # ours, pulling lazily; only where a benchmark asks for it
 PODMAN = "podman"
 READY_LIMIT_S = 60.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -85,7 +86,7 @@ def _one(name: str, folder: Path) -> Iterator[Engine]:
     folder.mkdir(mode=0o711)
     with box.opened(name) as home:
         engine = Engine(name, home, folder / "engine.sock", folder)
-        command, path = {OURS: _ours, PODMAN: _podman}.get(name, _dockerd)(engine)
+        command, path = {OURS: _ours, LAZY: _lazy, PODMAN: _podman}.get(name, _dockerd)(engine)
         log = folder / "log"
         pid = home.start(command, env=environment(path), log=log)
         try:
@@ -100,6 +101,11 @@ def _ours(engine: Engine) -> tuple[list[str | Path], list[Path]]:
     command: list[str | Path] = [program, "daemon", "-H", engine.host, "--data-root", engine.folder / "data"]
     command += ["--run-root", "/run/sampan", "--pidfile", "/run/sampan.pid", "--registry", "tcp://127.0.0.1:5000"]
     return command, []
+
+
+def _lazy(engine: Engine) -> tuple[list[str | Path], list[Path]]:
+    command, path = _ours(engine)
+    return [*command, "--lazy-pull", "auto"], path
 
 
 def _dockerd(engine: Engine) -> tuple[list[str | Path], list[Path]]:

@@ -329,3 +329,16 @@ def test_a_pull_by_digest_is_plain(lab):
         said = pull(engine, lab.digest)
         assert not any(line.startswith("Lazy: ") for line in said), said
         assert lab.pending() == []
+
+
+def test_a_layer_that_comes_by_another_way_is_not_waited_for(lab):
+    with client(lab) as engine:
+        pull(engine)
+        run(engine, "true")
+        before = len(lab.parts())
+        engine.api.import_image_from_data(lab.tar(), repository="same", tag="1")
+        lab.vanish()
+        assert run(engine, "/bin/busybox md5sum /data/two").split()[0] == md5(lab.contents["two"])
+        assert len(lab.parts()) == before
+        engine.images.remove(f"{NAME}:1")
+        assert engine.containers.run("same:1", ["/bin/busybox", "md5sum", "/data/one"], remove=True).split()[0]

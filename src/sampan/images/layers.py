@@ -64,14 +64,14 @@ class Layers:
         """Wait for flushes under way."""
         self._flushers.shutdown()
 
-    def find(self, claim: Claim, diff_id: Digest) -> store.Layer | None:
-        """The layer if it can be mounted now."""
+    def find(self, claim: Claim, diff_id: Digest, *, pending: bool = False) -> store.Layer | None:
+        """The layer if it can be mounted now; with `pending` also one whose content is still to come."""
         with self.database.read() as connection:
             row = store.find_layer(connection, diff_id)
         if row is None or not self.driver.has(diff_id.hex):
             return None
-        pending = self.lazy is not None and self.lazy.has(diff_id.hex)
-        return row if pending or not self.reads_tar or claim.lease(diff_id) else None
+        coming = pending and self.lazy is not None and self.lazy.has(diff_id.hex)
+        return row if coming or not self.reads_tar or claim.lease(diff_id) else None
 
     def take_outline(self, content: bytes, found: outline.Outline, source: Source) -> store.Layer:
         """Make a layer mountable before its tar is here. Needs `lazy`."""

@@ -134,7 +134,7 @@ class Pull:
     def _layer(self, claim: Claim, layer: oci.Descriptor, diff_id: Digest) -> store.Layer:
         """Make one layer mountable; one pull at a time for each layer, so that two images share one download."""
         with self.layers.claims.turn(diff_id):
-            row = self.layers.find(claim, diff_id)
+            row = self.layers.find(claim, diff_id, pending=self.lazily)
             digest = Digest(layer.digest)
             facts = plan.LayerFacts(row is not None, claim.lease(diff_id), claim.lease(digest))
             action = plan.fetch(layer, diff_id, facts)

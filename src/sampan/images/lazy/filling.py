@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from sampan import errors
@@ -26,6 +27,7 @@ LONGEST_RETRY_S: Final = 30.0
 MOST_WRONG: Final = 3  # times that one reader's chunk may come damaged
 
 Connect = Callable[[pendings.Source], client.RegistryClient]
+Local = Callable[[Pending], Path | None]
 
 
 class Pace:
@@ -51,8 +53,10 @@ class Pace:
 class Filler:
     """Fills pending layers. Thread-safe; every method blocks."""
 
-    def __init__(self, connect: Connect, *, limit_s: float, pace: Pace) -> None:
+    def __init__(self, connect: Connect, local: Local, *, limit_s: float, pace: Pace) -> None:
+        """`local` tells of the whole tar, when it has come to this host by another way meanwhile."""
         self._connect = connect
+        self._local = local
         self._limit_s = limit_s
         self._pace = pace
         self.stopping = threading.Event()
@@ -143,8 +147,12 @@ class Filler:
         return False
 
     def _fetch(self, layer: Pending, numbers: range) -> None:
-        registry = self._connect(layer.source)
         start, stop = layer.span(numbers[0])[0], layer.span(numbers[-1])[1]
+        local = self._local(layer)
+        if local is not None:
+            self._take(layer, numbers, _pieces(local, start))
+            return
+        registry = self._connect(layer.source)
         try:
             with contextlib.closing(registry.part(layer.source.repository, layer.diff_id, start, stop)) as pieces:
                 self._take(layer, numbers, pieces)
@@ -170,6 +178,14 @@ class Filler:
     def _let_readers_pass(self, layer: Pending) -> None:
         with layer.changed:
             layer.changed.wait_for(lambda: not layer.urgent or layer.over or self.stopping.is_set(), self._limit_s)
+
+
+def _pieces(path: Path, start: int) -> Iterator[bytes]:
+    """A file from a place on."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while piece := file.read(outline.CHUNK_BYTES):
+            yield piece
 
 
 def _first_missing(layer: Pending) -> int | None:

@@ -73,7 +73,9 @@ class Lazy:
         self._folder = folder_of(blobs)
         self._limits = limits
         self._guard = guard.Guard(self._on_access)
-        self._filler = Filler(self._registry, limit_s=limits.wait_s, pace=Pace(limits.background_bytes_per_s))
+        self._filler = Filler(
+            self._registry, self._local, limit_s=limits.wait_s, pace=Pace(limits.background_bytes_per_s)
+        )
         self._lock = threading.RLock()
         self._layers: dict[str, Pending] = {}  # by diff id
         self._inodes: dict[tuple[int, int], Pending] = {}  # of this daemon's life, whole ones too
@@ -340,6 +342,9 @@ class Lazy:
             if not self.driver.agrees(layer.diff_id.hex, content):
                 return "its outline told of other files than it has"
         return ""
+
+    def _local(self, layer: Pending) -> Path | None:
+        return self._blobs.files.path(layer.diff_id) if self._blobs.size(layer.diff_id) is not None else None
 
     def _registry(self, source: Source) -> client.RegistryClient:
         with self._lock:
