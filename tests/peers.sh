@@ -3,6 +3,7 @@
 #
 #   docker-20.10/  dockerd, containerd and CLI of Debian 12
 #   docker-26.1/   the same of Debian 13; left out, and said so, where it cannot be had
+#   syslog/        rsyslogd of Debian 12, to which containers' output is sent
 #   erofs-1.8/     fsck.erofs of Debian 13 with its own libc: Debian 12's knows only blocks of one page
 #   tools/         what both need, of Debian 12: runc (Debian 13's wants a newer libc), iptables, pigz, docker-registry
 #
@@ -16,6 +17,7 @@ DEBIAN_12=(docker.io containerd)
 DEBIAN_13=(docker.io docker-cli containerd)
 EROFS=(erofs-utils libc6 libdeflate0 liblz4-1 liblzma5 libselinux1 libpcre2-8-0 libuuid1 libxxhash0 libzstd1 zlib1g
   libfuse2t64 libgcc-s1)
+SYSLOG=(rsyslog libestr0 libfastjson4 liblognorm5)
 TOOLS=(runc libseccomp2 tini libdevmapper1.02.1 pigz docker-registry
   iptables libip4tc2 libip6tc2 libxtables12 libnftnl11 libmnl0 libnetfilter-conntrack3 libnfnetlink0)
 
@@ -60,6 +62,7 @@ MIRROR=$(mirror)
 [ -n "$MIRROR" ] || { echo "peers.sh: apt has no source of Debian packages here" >&2; exit 1; }
 unpack bookworm docker-20.10 "${DEBIAN_12[@]}"
 unpack bookworm tools "${TOOLS[@]}"
+unpack bookworm syslog "${SYSLOG[@]}" || say "rsyslogd cannot be had here; its test is left out"
 # Debian chooses iptables' variant by a link outside the package.
 mkdir -p "$PEERS/tools/bin"
 for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do

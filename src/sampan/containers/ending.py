@@ -76,7 +76,7 @@ async def finish(
     seconds = max(0, finished_ns - state.started_ns) // 10**9
     room.publish(container, "die", exitCode=str(code), execDuration=str(seconds))
     for companion in room.companions:
-        companion.end(container.id)
+        companion.end(container)
     live.has_exited(code)
     if goes:
         await cleaning.release(room, container, keep_rows=True)

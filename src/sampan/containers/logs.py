@@ -31,7 +31,8 @@ class LogQuery:
 
     `tail` counts lines within since..until; None means all. `multiplexed` gives stdcopy frames, for containers without
     a terminal; otherwise the bytes as they were written. `after` is a position (see `end`):
-    what lies before it is left out.
+    what lies before it is left out. `timed` gives every frame whole, behind its time (`logshape.Timed`). `prefix` goes
+    in front of every line.
     """
 
     stdout: bool = True
@@ -43,6 +44,8 @@ class LogQuery:
     follow: bool = False
     multiplexed: bool = True
     after: int = 0
+    timed: bool = False
+    prefix: bytes = b""
 
     @property
     def streams(self) -> tuple[int, ...]:
@@ -80,6 +83,18 @@ def end(directory: Path) -> int:
     return last_ns
 
 
+def _shaper(query: LogQuery, starts: Mapping[int, logshape.Start]) -> logshape.Shaper | logshape.Timed:
+    if query.timed:
+        return logshape.Timed()
+    return logshape.Shaper(
+        streams=query.streams,
+        timestamps=query.timestamps,
+        multiplexed=query.multiplexed,
+        starts=starts,
+        prefix=query.prefix,
+    )
+
+
 async def read(
     directory: Path,
     query: LogQuery,
@@ -96,9 +111,7 @@ async def read(
     try:
         spans = _spans(segments, query)
         starts = await asyncio.to_thread(_starts, spans, query)
-        shaper = logshape.Shaper(
-            streams=query.streams, timestamps=query.timestamps, multiplexed=query.multiplexed, starts=starts
-        )
+        shaper = _shaper(query, starts)
         # A stream without a start begins at the beginning.
         first_place = min((starts[one].place if one in starts else 0 for one in query.streams), default=0)
         for span in spans:
@@ -172,7 +185,7 @@ def _pieces(span: _Span, first_place: int) -> Iterator[_Piece]:
         first = last
 
 
-def _shape(shaper: logshape.Shaper, piece: _Piece) -> bytes:
+def _shape(shaper: logshape.Shaper | logshape.Timed, piece: _Piece) -> bytes:
     data = piece.segment.read(piece.first, piece.last)
     if shaper.transparent:
         return data
@@ -190,7 +203,7 @@ class _Follower:
         self,
         directory: Path,
         query: LogQuery,
-        shaper: logshape.Shaper,
+        shaper: logshape.Shaper | logshape.Timed,
         watches: inotify.Watches,
         finished: asyncio.Event,
     ) -> None:

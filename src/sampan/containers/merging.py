@@ -9,12 +9,12 @@ import msgspec
 from sampan import errors
 from sampan.containers import ports, resources
 from sampan.containers.health import plan
+from sampan.containers.logdrivers import options as logoptions
 from sampan.containers.wanted import Config, Healthcheck, HostConfig, Wanted
 from sampan.images.model import Config as ImageConfig
 
 DEFAULT_STOP_TIMEOUT_S = 10
 POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
-LOG_DRIVERS = ("", "json-file", "local", "none")
 LONGEST_HOSTNAME = 64  # bytes, HOST_NAME_MAX
 
 
@@ -73,10 +73,7 @@ def check(wanted: Wanted, *, cpus: int) -> list[str]:
     plan.validate(config.healthcheck)
     parse_signal(config.stop_signal or "TERM")
     ports.check(config.exposed_ports, host.port_bindings)
-    if host.log_config.type not in LOG_DRIVERS:
-        raise WishInvalid(
-            f"logger: no log driver named '{host.log_config.type}' is registered", remedy="use json-file or none"
-        )
+    logoptions.check(host.log_config)
     if host.network_mode == "host" and host.port_bindings:
         return [*resources.check(host, cpus=cpus), "Published ports are discarded when using host network mode"]
     return resources.check(host, cpus=cpus)

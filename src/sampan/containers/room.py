@@ -76,7 +76,7 @@ class Companion(Protocol):
     def begin(self, container: Container, *, fresh: bool) -> None:
         """It runs: `fresh` since now, else since a former daemon's time."""
 
-    def end(self, container_id: str) -> None:
+    def end(self, container: Container) -> None:
         """It ended."""
 
     def forget(self, container_id: str) -> None:

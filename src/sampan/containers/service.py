@@ -38,6 +38,8 @@ from sampan.containers.attaching import Attachment
 from sampan.containers.files.service import Files
 from sampan.containers.health import probing
 from sampan.containers.layout import Paths
+from sampan.containers.logdrivers import forwarding, tags
+from sampan.containers.logdrivers import options as logoptions
 from sampan.containers.logs import LogQuery
 from sampan.containers.model import Container, ContainerBusy, ContainerFilter, Exit, Phase
 from sampan.containers.mountpoints import MountPoint
@@ -64,7 +66,7 @@ class Containers:
         self.execs = execs.Execs(room)
         self.files = Files(room, pause=self.pause, unpause=self.unpause)
         self.health = probing.Probes(room, self.execs)
-        room.companions.append(self.health)
+        room.companions += [self.health, forwarding.Forwarders(room)]
 
     # --- looking
 
@@ -275,13 +277,19 @@ class Containers:
         await self._room.keeper.resize(container.id, rows, columns)
         self._room.publish(container, "resize", height=str(rows), width=str(columns))
 
-    def logs(self, reference: str, query: LogQuery) -> AsyncIterator[bytes]:
-        """The log as the query wants it. Raises `Unsupported` for the log driver none."""
+    def logs(self, reference: str, query: LogQuery, *, details: bool = False) -> AsyncIterator[bytes]:
+        """The log as the query wants it; `details` in front of each line. Raises `Unsupported` where none is kept."""
         container = self.get(reference)
-        if container.wanted.host.log_config.type == "none":
+        wanted = container.wanted.host.log_config
+        if not logoptions.readable(wanted):
             raise errors.Unsupported("configured logging driver does not support reading")
         running = container.alive or container.phase in (Phase.STARTING, Phase.RESTARTING)
         query = dataclasses.replace(query, multiplexed=not container.wanted.config.tty, follow=query.follow and running)
+        if details:
+            attributes = logoptions.attributes(wanted, container.wanted.config)
+            if tag := wanted.config.get("tag"):
+                attributes["tag"] = tags.render(tag, container)
+            query = dataclasses.replace(query, prefix=logoptions.details(attributes))
         finished = self._room.live_of(container.id).exited
         directory = self._room.paths(container.id).directory
         return logs.read(directory, query, finished=finished, watches=self._room.watches)

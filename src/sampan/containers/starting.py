@@ -31,6 +31,8 @@ from sampan.containers import (
     users,
 )
 from sampan.containers.layout import Paths
+from sampan.containers.logdrivers import options as logoptions
+from sampan.containers.logdrivers.options import parse_size as parse_size
 from sampan.containers.model import Container, Phase
 from sampan.containers.room import Live, Room
 from sampan.host import files
@@ -257,19 +259,6 @@ def log_limits(room: Room, container: Container) -> keeping.LogLimits:
     wanted = container.wanted.host.log_config
     if wanted.type == "none":
         return keeping.LogLimits(kind="none")
-    size = parse_size(wanted.config["max-size"]) if "max-size" in wanted.config else room.defaults.log_max_size_bytes
-    count = wanted.config.get("max-file", str(room.defaults.log_max_files))
-    if not count.isdigit() or int(count) < 1:
-        raise errors.Invalid(f"invalid log option max-file: {count!r}", remedy="use a number from 1")
-    return keeping.LogLimits(max_size_bytes=size, max_files=int(count))
-
-
-def parse_size(text: str) -> int:
-    """`10m`, `1.5g`, `512` -> bytes (binary units). Raises `Invalid`."""
-    units = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    bare = text.lower().removesuffix("b") or text
-    number, unit = (bare[:-1], bare[-1]) if bare and bare[-1] in "kmg" else (bare, "")
-    try:
-        return int(float(number) * units[unit])
-    except ValueError as error:
-        raise errors.Invalid(f"invalid size: {text!r}", remedy="write a number and k, m or g") from error
+    default = logoptions.Files(room.defaults.log_max_size_bytes, room.defaults.log_max_files)
+    kept = logoptions.files(wanted, default)
+    return keeping.LogLimits(max_size_bytes=kept.max_size_bytes, max_files=kept.max_files)

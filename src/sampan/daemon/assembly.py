@@ -19,10 +19,10 @@ from sampan.blobs.service import Blobs
 from sampan.config.options import Options
 from sampan.containers import facts, keeping
 from sampan.containers.layout import Layout
+from sampan.containers.logdrivers.options import parse_size
 from sampan.containers.room import Defaults, Room
 from sampan.containers.runtime import Runtime
 from sampan.containers.service import Containers
-from sampan.containers.starting import parse_size
 from sampan.daemon import hostfacts, lazystart
 from sampan.events.bus import Bus
 from sampan.formats.digest import Digest

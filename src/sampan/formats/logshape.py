@@ -101,13 +101,20 @@ class Shaper:
         timestamps: bool,
         multiplexed: bool,
         starts: Mapping[int, Start] | None = None,
+        prefix: bytes = b"",
     ) -> None:
+        """`prefix` goes in front of every line, behind its time."""
+        self._prefix = prefix
         self._inside_line = dict.fromkeys(streams, False)
         self._timestamps = timestamps
         self._multiplexed = multiplexed
         self._starts = {stream: start for stream, start in (starts or {}).items() if stream in self._inside_line}
         self.transparent = (
-            multiplexed and not timestamps and not self._starts and {stdcopy.STDOUT, stdcopy.STDERR} <= set(streams)
+            multiplexed
+            and not timestamps
+            and not prefix
+            and not self._starts
+            and {stdcopy.STDOUT, stdcopy.STDERR} <= set(streams)
         )
 
     def shape(self, buffer: bytes, times_ns: Iterable[int], place: int) -> bytes:
@@ -134,15 +141,15 @@ class Shaper:
     def _shape_frame(self, out: list[bytes], stream: int, payload: bytes, time_ns: int) -> None:
         if not payload:
             return
-        if self._timestamps:
+        if self._timestamps or self._prefix:
             payload = self._stamp(stream, payload, time_ns)
         if self._multiplexed:
             out.append(stdcopy.header(stream, len(payload)))
         out.append(payload)
 
     def _stamp(self, stream: int, payload: bytes, time_ns: int) -> bytes:
-        """The payload with the frame's time in front of every line that begins in it."""
-        stamp = rfc3339_nano(time_ns) + b" "
+        """The payload with the frame's time and the prefix in front of every line that begins in it."""
+        stamp = (rfc3339_nano(time_ns) + b" " if self._timestamps else b"") + self._prefix
         ends_line = payload.endswith(b"\n")
         body = payload[:-1] if ends_line else payload
         body = body.replace(b"\n", b"\n" + stamp)
@@ -150,6 +157,19 @@ class Shaper:
             body = stamp + body
         self._inside_line[stream] = not ends_line
         return body + b"\n" if ends_line else body
+
+
+class Timed:
+    """Has `Shaper`'s face and cuts nothing: every frame goes out behind its time, a big-endian u64 of nanoseconds."""
+
+    transparent = False
+
+    def shape(self, buffer: bytes, times_ns: Iterable[int], place: int) -> bytes:
+        """See `Shaper.shape`."""
+        out: list[bytes] = []
+        for (_, start, end), time_ns in zip(stdcopy.frames(buffer), times_ns, strict=False):
+            out += (time_ns.to_bytes(8, "big"), buffer[start - stdcopy.HEADER_BYTES : end])
+        return b"".join(out)
 
 
 def rfc3339_nano(time_ns: int) -> bytes:

@@ -209,7 +209,7 @@ class FakeContainers:
         yield stdcopy.frame(1, b"out\n") if framed else b"out\n"
         yield stdcopy.frame(2, b"err\n") if framed else b"err\n"
 
-    def logs(self, reference: str, query: Any) -> AsyncIterator[bytes]:
+    def logs(self, reference: str, query: Any, *, details: bool = False) -> AsyncIterator[bytes]:
         self.calls.append(("logs", query))
         return self.logs_chunks(query.multiplexed)
 

@@ -81,7 +81,7 @@ def info(facts: Facts, counts: Counts, now_ns: int) -> dict[str, Any]:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "local", "none"],
+            "Log": ["journald", "json-file", "local", "none", "syslog"],
         },
         "MemoryLimit": True,
         "SwapLimit": True,

@@ -319,7 +319,7 @@ async def logs(call: Call) -> web.StreamResponse:
 
 
 async def _send_logs(call: Call, response: web.StreamResponse, asked: LogQuery) -> None:
-    chunks = call.engine.containers.logs(call.name, asked)
+    chunks = call.engine.containers.logs(call.name, asked, details=call.query.switch("details"))
     await response.prepare(call.request)
     async for chunk in chunks:
         await response.write(chunk)

@@ -55,20 +55,23 @@ class Probes:
         check = plan.check_of(container.wanted.config)
         if check is None:
             return
-        self.end(container.id)
+        self._cancel(container.id)
         former = None if fresh else self._remembered(container.id)
         self._set(container.id, former or Health())
         self._tasks[container.id] = asyncio.get_running_loop().create_task(self._watch(container, check))
 
-    def end(self, container_id: str) -> None:
+    def end(self, container: Container) -> None:
         """It ended."""
+        self._cancel(container.id)
+
+    def _cancel(self, container_id: str) -> None:
         task = self._tasks.pop(container_id, None)
         if task is not None:
             task.cancel()
 
     def forget(self, container_id: str) -> None:
         """It is removed."""
-        self.end(container_id)
+        self._cancel(container_id)
         self._health.pop(container_id, None)
 
     async def close(self) -> None:
