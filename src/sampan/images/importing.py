@@ -51,13 +51,15 @@ def compose(recipe: Recipe, diff_id: Digest, tar_size_bytes: int, base: Base | N
     if len(layers) > model.MOST_LAYERS:
         raise documents.RefusedImage("max depth exceeded", why=f"more than {model.MOST_LAYERS} layers")
     config = oci.encode(_configuration(recipe, diff_id, below))
-    manifest = oci.Manifest(
-        schema_version=2,
-        media_type=oci.OCI_MANIFEST,
-        config=oci.descriptor(oci.OCI_CONFIG, config),
-        layers=layers,
+    return Documents(config, manifest(config, layers))
+
+
+def manifest(config: bytes, layers: Sequence[oci.Descriptor]) -> bytes:
+    """The manifest of an image that was made or loaded here."""
+    described = oci.descriptor(oci.OCI_CONFIG, config)
+    return oci.encode(
+        oci.Manifest(schema_version=2, media_type=oci.OCI_MANIFEST, config=described, layers=list(layers))
     )
-    return Documents(config, oci.encode(manifest))
 
 
 def _configuration(recipe: Recipe, diff_id: Digest, below: Mapping[str, Any]) -> dict[str, Any]:

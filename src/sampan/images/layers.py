@@ -9,6 +9,7 @@ reads the tar while its content is flushed to disk.
 from __future__ import annotations
 
 import hashlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -111,6 +112,27 @@ class Layers:
             if form is None:
                 raise LayerMissing(diff_id.hex)
             self.take_blob(claim, form.digest, diff_id)
+
+    def restore_tar(self, claim: Claim, diff_id: Digest) -> None:
+        """Make a layer's tar again from a compressed form, where the driver needs none and none was kept.
+
+        Raises `LayerMissing`.
+        """
+        with self.database.read() as connection:
+            known = store.forms(connection, diff_id)
+        form = next((form for form in known if claim.lease(form.digest)), None)
+        if form is None:
+            raise LayerMissing(diff_id.hex)
+        with self.claims.turn(diff_id):
+            self.take_blob(claim, form.digest, diff_id)
+
+    def take_written(self, claim: Claim, written: blob_files.BlobWriter, diff_id: Digest) -> store.Layer:
+        """Make a layer from a file that is on this host already, compressed or not. Raises `WrongLayer`."""
+        if written.digest == diff_id or compression.detect(os.pread(written.fileno(), 6, 0)) == "plain":
+            return self._adopt(claim, written, diff_id)
+        with self.blobs.files.writer() as tar:
+            self._inflate(read_pieces(written.path), tar)
+            return self._adopt(claim, tar, diff_id)
 
     def rows(self, diff_ids: Iterable[Digest]) -> list[store.Layer]:
         """The rows of layers that an image has. Raises `LayerMissing`."""

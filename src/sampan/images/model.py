@@ -46,7 +46,8 @@ class Credentials:
 class Progress:
     """One line of progress, with Docker's words. `id` is a short digest, a tag, or empty for lines of the whole.
 
-    `total_bytes` is 0 where there is nothing to count. `aux` is a result for programs.
+    `total_bytes` is 0 where there is nothing to count. `aux` is a result for programs; `stream` is text to be shown as
+    it is.
     """
 
     status: str = ""
@@ -54,6 +55,7 @@ class Progress:
     current_bytes: int = 0
     total_bytes: int = 0
     aux: Mapping[str, Any] | None = None
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from sampan.events.bus import Bus
 from sampan.formats import compression, oci, reference
 from sampan.formats.digest import Digest
 from sampan.images import client, endpoints, importing, model, platforms, pulling, pushing, remote, removal, store
+from sampan.images.archives.service import Archives
 from sampan.images.catalogue import Catalogue, Filters
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.flights import Flights
@@ -73,6 +74,7 @@ class Images:
         self._operations = ThreadPoolExecutor(OPERATIONS, thread_name_prefix="image")
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="image-work")
         self._flights = Flights(self._operations)
+        self.archives = Archives(self._layers, self.catalogue, self._flights, bus, self.platform, limits, now_ns)
         if lazy is not None:
             lazy.tell = telling.Telling(bus, self.list, lambda image_id: self.on_forged(image_id))
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -253,7 +253,7 @@ class Host:
         return {*self.blobs.files.present(), *(entry.name for entry in self.blobs.files.ingest.iterdir())}
 
 
-def make_host(folder: Path, **settings: Any) -> Host:
+def make_host(folder: Path, *, limits: compression.Limits | None = None, **settings: Any) -> Host:
     database = Database.open(folder / "sampan.db")
     blobs = Blobs(folder / "content", database)
     blobs.files.prepare()
@@ -267,6 +267,7 @@ def make_host(folder: Path, **settings: Any) -> Host:
         settings=endpoints.Settings(**settings),
         used_by=lambda image_id: users.get(image_id, ()),
         platform=oci.Platform(os="linux", architecture="amd64"),
+        limits=limits,
         now_ns=lambda: next(clock),
     )
     return Host(images, blobs, database, driver, bus, users)
@@ -277,3 +278,19 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made = make_host(tmp_path)
     yield made
     made.database.close()
+
+
+@pytest.fixture
+def new_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Further hosts, beside `host`."""
+    made: list[Host] = []
+
+    def make(**options: Any) -> Host:
+        folder = tmp_path / f"host{len(made)}"
+        folder.mkdir()
+        made.append(make_host(folder, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.database.close()

@@ -160,6 +160,8 @@ def removals(done: Iterable[Removal]) -> list[dict[str, str]]:
 def progress(line: Progress) -> dict[str, Any]:
     """One line of a pull, push or import."""
     answer: dict[str, Any] = {}
+    if line.stream:
+        answer["stream"] = line.stream
     if line.status:
         answer["status"] = line.status
     if line.total_bytes or line.current_bytes:
