@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TITLE = "A private container cloud: registry, Docker-compatible engine, networks and stacks"
 INTERRUPTED = 130
 NOBODY_READS = 141
+DAEMON_WORDS = ("-d", "--daemon", "-d=true", "--daemon=true")
 
 
 def arguments(argv: Sequence[str]) -> list[str]:
@@ -34,15 +35,17 @@ def arguments(argv: Sequence[str]) -> list[str]:
 def daemon_arguments(words: Sequence[str]) -> list[str] | None:
     """What the daemon's parser gets, or None when this is a client's command. Pure.
 
-    `-d` was Docker's way to say daemon; other options may stand before it, as in `-D -d` or `-H ADDRESS -d`.
+    `-d` was Docker's way to say daemon; other options and their values may stand before it: `-D -g /srv -d`. What
+    stands behind a command's name is the command's.
     """
     if words and words[0] == "daemon":
         return list(words[1:])
     for position, word in enumerate(words):
-        if word in ("-d", "--daemon"):
+        if word in DAEMON_WORDS:
             return [*words[:position], *words[position + 1 :]]
-        is_value = position > 0 and words[position - 1] in ("-H", "--host")
-        if not word.startswith("-") and not is_value:
+        is_address = position > 0 and words[position - 1] in ("-H", "--host")
+        is_value = position > 0 and words[position - 1].startswith("-") and "=" not in words[position - 1]
+        if not word.startswith("-") and not is_address and (word in table.COMMANDS or not is_value):
             return None
     return None
 

@@ -9,7 +9,18 @@ import msgspec
 from sqlalchemy import Connection
 
 from sampan import errors
-from sampan.containers import facts, joining, merging, mounting, mountpoints, names, spec, store, unserved
+from sampan.containers import (
+    defaulting,
+    facts,
+    joining,
+    merging,
+    mounting,
+    mountpoints,
+    names,
+    spec,
+    store,
+    unserved,
+)
 from sampan.containers.model import Container, Phase, State
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
@@ -27,7 +38,8 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
             f"image with reference {wanted.config.image} was found but its platform "
             f"({image.platform.os}/{image.platform.architecture}) does not match the specified platform ({platform})"
         )
-    merged = Wanted(merging.merge(wanted.config, image.config), wanted.host, wanted.networking)
+    host = defaulting.fill(wanted.host, room.defaults.wish)
+    merged = Wanted(merging.merge(wanted.config, image.config), host, wanted.networking)
     warnings = check(room, merged)
     container_id = room.new_id()
     if not merged.config.hostname and not joining.shared_with(joining.network_mode(merged)):

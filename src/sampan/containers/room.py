@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sampan import errors
-from sampan.containers import keeping
+from sampan.containers import defaulting, keeping
 from sampan.containers.facts import HostFacts
 from sampan.containers.layout import Layout, Paths
 from sampan.containers.model import Container, Exit
@@ -32,6 +32,9 @@ class Defaults:
     no_new_privileges: bool = False
     init: bool = False  # an init process for every container
     init_path: str = ""  # "": whichever of the known ones is installed
+    wish: defaulting.Wish = defaulting.NOTHING  # what a container's own wish leaves open
+    seccomp_profile: str = ""  # the profile's text, or unconfined; "" for the built-in one
+    host_gateway: str = ""  # what `host-gateway` means in --add-host; "" for the bridge's address
 
 
 class Live:

@@ -192,6 +192,9 @@ def _confine(room: Room, container: Container) -> confinement.Confinement:
     options = list(host.security_opt)
     if room.defaults.no_new_privileges and not any(option.startswith("no-new-privileges") for option in options):
         options.append("no-new-privileges")
+    default_profile = room.defaults.seccomp_profile
+    if default_profile and not host.privileged and not any(option.startswith("seccomp") for option in options):
+        options.append(f"seccomp={default_profile}")
     return confinement.confine(
         privileged=host.privileged,
         cap_add=host.cap_add,
@@ -213,7 +216,7 @@ def _name_files(room: Room, container: Container, place: Paths, attachment: Atta
         sources = {"hostname": other.hostname, "hosts": other.hosts, "resolv.conf": other.resolv_conf}
     else:
         leading = next((endpoint for endpoint in attachment.endpoints if endpoint.gateway is not None), None)
-        gateway = str(leading.gateway) if leading else "127.0.0.1"
+        gateway = room.defaults.host_gateway or (str(leading.gateway) if leading else "127.0.0.1")
         hosts = joining.hosts_file(container, attachment.endpoints, host.extra_hosts, gateway)
         files.write_scratch(place.hostname, f"{spec.hostname(container)}\n".encode())
         files.write_scratch(place.hosts, hosts.encode())

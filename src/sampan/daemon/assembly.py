@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
 import random
 import secrets
 import time
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from sampan import errors
 from sampan.api.engine.context import Engine
 from sampan.blobs.service import Blobs
 from sampan.config.options import Options
 from sampan.containers import facts, keeping
 from sampan.containers.layout import Layout
-from sampan.containers.logdrivers.options import parse_size
-from sampan.containers.room import Defaults, Room
-from sampan.containers.runtime import Runtime
+from sampan.containers.room import Room
 from sampan.containers.service import Containers
-from sampan.daemon import hostfacts, lazystart
+from sampan.daemon import hostfacts, lazystart, settings
 from sampan.events.bus import Bus
 from sampan.formats.digest import Digest
 from sampan.host import files
-from sampan.images import endpoints
 from sampan.images.drivers import choose
 from sampan.images.drivers.erofs import ErofsDriver
 from sampan.images.drivers.model import LayerDriver
@@ -35,7 +28,6 @@ from sampan.images.drivers.overlay2 import Overlay2Driver
 from sampan.images.lazy.service import Lazy
 from sampan.images.service import Images
 from sampan.kernel import inotify
-from sampan.networks.model import Settings
 from sampan.networks.service import Networks
 from sampan.registry.service import Registry
 from sampan.state.database import Database
@@ -43,7 +35,6 @@ from sampan.volumes.service import Volumes
 
 log = logging.getLogger(__name__)
 BERTHS = 2  # namespaces kept ready: the second covers a start that comes before the first is replaced
-CERTIFICATES = Path("/etc/docker/certs.d")  # where users of docker keep the authorities of their registries
 
 
 @dataclass(slots=True)
@@ -72,13 +63,6 @@ def new_id() -> str:
             return text
 
 
-def cgroup_parent(run_root: Path) -> str:
-    """`sampan`, or a name of its own for another run root: no daemon takes another's groups for strays."""
-    if run_root == Options().run_root:
-        return "sampan"
-    return f"sampan-{hashlib.sha256(os.fsencode(run_root)).hexdigest()[:8]}"
-
-
 def assemble(options: Options) -> Harbour:
     """Open the database and make every room; nothing is restored yet and nothing listens. Blocks."""
     for directory, mode in ((options.data_root, 0o711), (options.run_root, 0o711)):
@@ -88,7 +72,7 @@ def assemble(options: Options) -> Harbour:
     content = Path(options.registry_root) if options.registry_root else options.data_root / "content"
     blobs = Blobs(content, database)
     secret = secrets.token_hex(32)
-    registries = _registries(options, secret)
+    registries = settings.registries(options, secret)
     lazy = lazystart.make(options, blobs, registries)
     driver = layer_driver(options, blobs, lazy)
     images = Images(
@@ -98,12 +82,14 @@ def assemble(options: Options) -> Harbour:
         bus,
         settings=registries,
         lazy=lazy if driver.name == "erofs" else None,
+        downloads=options.max_concurrent_downloads,
+        uploads=options.max_concurrent_uploads,
     )
     networks = Networks(
-        database, _network_settings(options), options.run_root, clock=time.time_ns, ids=new_id, berths=BERTHS, bus=bus
+        database, settings.networks(options), options.run_root, clock=time.time_ns, ids=new_id, berths=BERTHS, bus=bus
     )
     volumes = Volumes(options.data_root / "volumes", database, bus, now_ns=time.time_ns, new_id=new_id)
-    runtimes = _runtimes(options)
+    runtimes = settings.runtimes(options)
     room = Room(
         database=database,
         images=images,
@@ -112,8 +98,8 @@ def assemble(options: Options) -> Harbour:
         bus=bus,
         runtimes=runtimes,
         layout=Layout(options.data_root / "containers", options.run_root / "containers", options.run_root / "runtime"),
-        host=facts.read(cgroup_parent=cgroup_parent(options.run_root)),
-        defaults=_defaults(options),
+        host=facts.read(cgroup_parent=settings.cgroup_parent(options)),
+        defaults=settings.defaults(options),
         watches=inotify.Watches(),
         now_ns=time.time_ns,
         new_id=new_id,
@@ -168,67 +154,3 @@ async def connect_keeper(harbour: Harbour) -> None:
 async def _replace_keeper(harbour: Harbour) -> None:
     await connect_keeper(harbour)
     await harbour.containers.restore()
-
-
-def _registries(options: Options, secret: str) -> endpoints.Settings:
-    own = {}
-    for text in options.registry:
-        if text == "none":
-            continue
-        host, _, port = text.removeprefix("tcp://").rpartition(":")
-        names = {"127.0.0.1", "localhost", host} - {"0.0.0.0", "", "[::]"}
-        own.update({f"{name}:{port}": secret for name in names})
-    return endpoints.Settings(
-        insecure_registries=tuple(options.insecure_registries), own_registry=own, certs_directory=CERTIFICATES
-    )
-
-
-def _network_settings(options: Options) -> Settings:
-    try:
-        address = IPv4Address(options.ip)
-    except ValueError as error:
-        raise errors.Invalid(f"invalid value {options.ip!r} for --ip", remedy="use an IPv4 address") from error
-    return Settings(
-        bridge=options.bridge,
-        bip=options.bip,
-        icc=options.icc,
-        host_address=address,
-        mtu_bytes=options.mtu,
-        iptables=options.iptables,
-        ip_forward=options.ip_forward,
-        ip_masquerade=options.ip_masq,
-        dns=tuple(options.dns),
-        dns_search=tuple(options.dns_search),
-        dns_options=tuple(options.dns_options),
-    )
-
-
-def _defaults(options: Options) -> Defaults:
-    size = parse_size(options.log_max_size) if options.log_max_size else 0
-    return Defaults(
-        log_max_size_bytes=size, log_max_files=options.log_max_files, no_new_privileges=options.no_new_privileges
-    )
-
-
-def _runtimes(options: Options) -> dict[str, Runtime]:
-    """runc and crun, as far as they are installed; "" is the default. Raises `Unavailable` without one."""
-    found = {}
-    for name in {"runc", "crun", options.default_runtime}:
-        program = _which(name)
-        if program:
-            found[name] = Runtime(program, options.run_root / "runtime")
-    if options.default_runtime not in found:
-        raise errors.Unavailable(
-            f"no OCI runtime {options.default_runtime!r} on this host", remedy="apt-get install runc"
-        )
-    return {"": found[options.default_runtime], **found}
-
-
-def _which(name: str) -> str:
-    if name.startswith("/"):
-        return name if os.access(name, os.X_OK) else ""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/local/sbin"
-    for directory in path.split(":"):
-        if directory and os.access(f"{directory}/{name}", os.X_OK):
-            return f"{directory}/{name}"
-    return ""

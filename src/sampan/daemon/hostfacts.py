@@ -11,6 +11,7 @@ from pathlib import Path
 from sampan.api.engine.context import Facts
 from sampan.config.options import Options
 from sampan.containers.runtime import Runtime
+from sampan.daemon import settings
 from sampan.kernel.cgroups import Hierarchy
 
 
@@ -35,9 +36,21 @@ def gather(options: Options, *, driver: str, hierarchy: Hierarchy, runtimes: Map
         default_runtime=options.default_runtime,
         runtime_version=_runtime_version(runtimes[""].program),
         insecure_registries=tuple(options.insecure_registries),
+        registry_mirrors=tuple(options.registry_mirrors),
+        address_pools=tuple((str(base), size) for base, size in settings.networks(options).pools),
+        labels=tuple(options.labels),
+        logging_driver=options.log_driver,
+        experimental=options.experimental,
+        security_options=_security_options(options),
         warnings=tuple(warnings),
         debug=options.debug,
     )
+
+
+def _security_options(options: Options) -> tuple[str, ...]:
+    profile = options.seccomp_profile or "builtin"
+    more = ("name=no-new-privileges",) if options.no_new_privileges else ()
+    return (f"name=seccomp,profile={profile}", *more)
 
 
 def _os_release() -> dict[str, str]:

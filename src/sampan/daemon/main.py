@@ -21,45 +21,77 @@ from pathlib import Path
 from sampan import __version__, errors
 from sampan.config import load
 from sampan.config.options import Options
-from sampan.daemon import assembly, serving, teardown
+from sampan.daemon import assembly, logbook, reload, serving, settings, teardown
 from sampan.host import files, service_manager
 from sampan.kernel import libc
 
 log = logging.getLogger("sampan")
-LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "fatal": 50}
 LOCKS = Path("/run/lock")
 SETTLE_LIMIT_S = 30.0  # how long a stopping daemon waits for work under way
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run until told to stop. Returns the exit code: 0, or 1 with a message."""
-    if set(arguments) & {"-v", "--version"}:
+    if set(arguments) & {"-v", "--version", "-v=true", "--version=true"}:
         print(f"Sampan version {__version__}")
         return 0
     try:
-        options = load.load(arguments, os.environ)
-        start_log(options)
+        loaded = load.read(arguments, os.environ)
+        options = loaded.options
+        if options.validate:
+            validate(options)
+            print("configuration OK", file=sys.stderr)
+            return 0
+        logbook.start(options)
+        for note in loaded.notes:
+            log.warning("%s", note)
         if os.geteuid() != 0:
             raise errors.Forbidden(
                 "the daemon needs root", why="it makes mounts, namespaces and networks", remedy="use sudo"
             )
         libc.share_one_heap()
         with alone(options):
-            asyncio.run(teardown.tear_down(options) if options.tear_down else run(options))
+            adjust_oom_score(options)
+            asyncio.run(teardown.tear_down(options) if options.tear_down else run(options, arguments))
     except errors.SampanError as error:
         print(f"sampan daemon: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def run(options: Options) -> None:
-    """Start, serve, stop."""
+def validate(options: Options) -> None:
+    """Everything that can be checked without starting. Raises `SampanError`."""
+    settings.networks(options)
+    settings.defaults(options)
+    settings.runtimes(options)
+    serving.doors_of(options)
+
+
+def adjust_oom_score(options: Options) -> None:
+    """`--oom-score-adjust`. Raises `Forbidden` where the kernel wants more rights for it."""
+    if not options.oom_score_adjust:
+        return
+    try:
+        Path("/proc/self/oom_score_adj").write_text(f"{options.oom_score_adjust}\n")
+    except OSError as error:
+        raise errors.Forbidden(
+            f"cannot set --oom-score-adjust={options.oom_score_adjust}",
+            why=str(error),
+            remedy="leave it out, or start the daemon with CAP_SYS_RESOURCE",
+        ) from error
+
+
+async def run(options: Options, arguments: Sequence[str] = ()) -> None:
+    """Start, serve, stop. `arguments` are read again at SIGHUP."""
     began = time.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # its default would end a daemon that is coming up
+    serving.doors_of(options)  # certificates that cannot be read are told before anything is made
     harbour = assembly.assemble(options)  # blocks, but nobody is served yet
+    loop.add_signal_handler(signal.SIGHUP, lambda: reload.reload(harbour, arguments, os.environ))
     try:
         await serving.restore(harbour)
         async with serving.listeners(harbour):
@@ -70,7 +102,7 @@ async def run(options: Options) -> None:
             service_manager.notify("STOPPING=1", os.environ)
             log.info("stopping: containers go on")
         if options.stop_containers:
-            await harbour.containers.stop_all()
+            await harbour.containers.stop_all(timeout_s=options.shutdown_timeout)
     finally:
         async with asyncio.timeout(SETTLE_LIMIT_S):
             await serving.close(harbour)
@@ -123,21 +155,3 @@ def _pid_file(path: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-
-
-def start_log(options: Options) -> None:
-    """Readable lines on standard error; no times where the service manager writes its own."""
-    level = 10 if options.debug else LEVELS[options.log_level]
-    stamp = "" if service_manager.has_started_us(os.environ) else "%(asctime)s.%(msecs)03d "
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level,
-        format=f"{stamp}%(levelname)-5s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
-    for name, short in ((logging.WARNING, "WARN"), (logging.CRITICAL, "FATAL")):
-        logging.addLevelName(name, short)
-    for noisy in ("asyncio", "aiohttp.access", "alembic", "sqlalchemy"):
-        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
-    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]

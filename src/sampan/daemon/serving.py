@@ -13,7 +13,9 @@ from aiohttp import web
 from sampan import errors
 from sampan.api.engine import app as engine_api
 from sampan.api.http import listeners as doors
+from sampan.api.http import tls
 from sampan.api.registry import server as registry_server
+from sampan.config.options import Options
 from sampan.daemon.assembly import Harbour, connect_keeper
 
 log = logging.getLogger("sampan")
@@ -40,12 +42,40 @@ async def restore(harbour: Harbour) -> None:
     await harbour.containers.restore()
 
 
+def doors_of(options: Options) -> doors.Doors:
+    """How the engine's addresses are opened. Reads the certificates where one of them is tcp or handed over.
+
+    Raises: CertificateInvalid, InvalidAddress.
+    """
+    doors.group_number(options.group)
+    parsed = [doors.parse(address, tls=options.tls) for address in options.hosts]
+    if not options.tls or all(address.scheme == "unix" for address in parsed):
+        return doors.Doors(group=options.group)
+    files = tls.Files(options.tls_cert, options.tls_key, options.tls_ca_cert if options.tls_verify else "")
+    return doors.Doors(tls.context(files), options.group)
+
+
+def cors_origins(options: Options) -> tuple[str, ...]:
+    """Origins whose pages may use the API; `*` lets every page read. Says so in the log."""
+    named = [text.strip() for text in options.api_cors_header.split(",") if text.strip()]
+    if options.api_enable_cors and not named:
+        named = ["*"]
+    if "*" in named:
+        log.warning(
+            "web pages of every origin may READ this daemon's API (--api-enable-cors, --api-cors-header=*): container "
+            "settings and logs with their secrets. Requests that change something are refused. Name the origins instead"
+        )
+    elif named:
+        log.warning("web pages of %s may use this daemon's API: they are root on this host", ", ".join(named))
+    return tuple(named)
+
+
 @contextlib.asynccontextmanager
 async def listeners(harbour: Harbour) -> AsyncIterator[None]:
     """The engine and the registry are served inside."""
     # Bodies are taken as they were sent: dockerd knows no Content-Encoding either, and tells archives by their content.
     engine = web.AppRunner(
-        engine_api.application(harbour.engine),
+        engine_api.application(harbour.engine, cors_origins=cors_origins(harbour.options)),
         access_log=None,
         handle_signals=False,
         auto_decompress=False,
@@ -61,8 +91,9 @@ async def listeners(harbour: Harbour) -> AsyncIterator[None]:
                 await registry_server.Site(registry, _bind(address)).start()
                 log.info("the registry listens on %s", address)
         await engine.setup()
+        opened = doors_of(harbour.options)
         for address in harbour.options.hosts:
-            await doors.listen(engine, address)
+            await doors.listen(engine, address, opened)
         yield
     finally:
         collector.cancel()

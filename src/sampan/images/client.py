@@ -75,13 +75,21 @@ class _Session:
 class RegistryClient:
     """One registry, one login. Thread-safe; close it after the operation."""
 
-    def __init__(self, host: str, settings: endpoints.Settings, credentials: model.Credentials | None = None) -> None:
-        self.host = host
+    def __init__(
+        self,
+        host: str,
+        settings: endpoints.Settings,
+        credentials: model.Credentials | None = None,
+        *,
+        mirror: str = "",
+    ) -> None:
+        """`mirror`: the URL of one that answers in place of `host`; it is shown no login."""
+        self.host = mirror.partition("://")[2] or host
         self._settings = settings
         self._credentials = credentials or model.Credentials()
         self._session = _Session()
-        self._choice = endpoints.choose(host, settings)
-        self._http = http.Http(lambda origin: endpoints.tls_context(origin, host, self._choice, settings))
+        self._choice = endpoints.choose_mirror(mirror, settings) if mirror else endpoints.choose(host, settings)
+        self._http = http.Http(lambda origin: endpoints.tls_context(origin, self.host, self._choice, settings))
 
     def close(self) -> None:
         """Close the connections."""

@@ -29,6 +29,7 @@ class Settings:
     """
 
     insecure_registries: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()  # URLs of registries that are asked before Docker Hub
     own_registry: Mapping[str, str] = field(default_factory=dict)
     token_servers: Mapping[str, str] = field(default_factory=dict)
     certs_directory: Path | None = None
@@ -51,6 +52,16 @@ def choose(host: str, settings: Settings) -> Choice:
     if is_insecure(host, settings.insecure_registries):
         return Choice((f"https://{address}", f"http://{address}"), verify=False)
     return Choice((f"https://{address}",), verify=True)
+
+
+def mirrors(host: str, settings: Settings) -> tuple[str, ...]:
+    """What is asked before the registry that references call `host`."""
+    return tuple(url.rstrip("/") for url in settings.mirrors) if host == reference.DEFAULT_HOST else ()
+
+
+def choose_mirror(url: str, settings: Settings) -> Choice:
+    """How to reach a mirror: as its URL says."""
+    return Choice((url,), verify=not is_insecure(url.partition("://")[2], settings.insecure_registries))
 
 
 def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:

@@ -22,7 +22,19 @@ from sampan.blobs.service import Blobs
 from sampan.events.bus import Bus
 from sampan.formats import compression, oci, reference
 from sampan.formats.digest import Digest
-from sampan.images import client, endpoints, importing, model, platforms, pulling, pushing, remote, removal, store
+from sampan.images import (
+    client,
+    endpoints,
+    importing,
+    mirrors,
+    model,
+    platforms,
+    pulling,
+    pushing,
+    remote,
+    removal,
+    store,
+)
 from sampan.images.archives.service import Archives
 from sampan.images.catalogue import Catalogue, Filters
 from sampan.images.drivers.model import LayerDriver
@@ -54,6 +66,8 @@ class Images:
         bus: Bus,
         *,
         settings: endpoints.Settings | None = None,
+        downloads: int = LAYER_THREADS,
+        uploads: int = LAYER_THREADS,
         used_by: UsedBy = lambda image_id: (),
         platform: oci.Platform | None = None,
         limits: compression.Limits | None = None,
@@ -68,9 +82,10 @@ class Images:
         self.on_forged: Callable[[str], None] = lambda image_id: None  # a lazily pulled image is not what it should be
         self._database = database
         self._bus = bus
-        self._settings = settings or endpoints.Settings()
+        self.settings = settings or endpoints.Settings()  # replaced when the daemon reads its settings again
         self._now_ns = now_ns
-        self._layer_threads = ThreadPoolExecutor(LAYER_THREADS, thread_name_prefix="layer")
+        self._layer_threads = ThreadPoolExecutor(downloads, thread_name_prefix="layer")
+        self._upload_threads = ThreadPoolExecutor(uploads, thread_name_prefix="upload")
         self._operations = ThreadPoolExecutor(OPERATIONS, thread_name_prefix="image")
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="image-work")
         self._flights = Flights(self._operations)
@@ -97,6 +112,7 @@ class Images:
             await asyncio.to_thread(self.lazy.close)
         self._operations.shutdown()
         self._layer_threads.shutdown()
+        self._upload_threads.shutdown()
         self._workers.shutdown()
         self._layers.close()
 
@@ -135,7 +151,7 @@ class Images:
 
     async def login(self, host: str, credentials: model.Credentials) -> None:
         """Check a login. Raises `LoginNeeded`, `Unreachable`."""
-        registry = client.RegistryClient(host, self._settings, credentials)
+        registry = client.RegistryClient(host, self.settings, credentials)
         try:
             await asyncio.get_running_loop().run_in_executor(self._operations, registry.ping)
         finally:
@@ -144,7 +160,7 @@ class Images:
     async def distribution(self, name: str, *, credentials: model.Credentials | None = None) -> remote.Remote:
         """What the registry has under this name. Raises `PullDenied`, `NotInRegistry`, `Unreachable`."""
         wanted = reference.parse(name).with_default_tag()
-        registry = client.RegistryClient(wanted.host, self._settings, credentials)
+        registry = client.RegistryClient(wanted.host, self.settings, credentials)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._operations, remote.describe, registry, wanted)
         finally:
@@ -158,9 +174,9 @@ class Images:
         system = platforms.parse(platform) if platform else None
 
         def operation(report: Report) -> None:
-            registry = client.RegistryClient(wanted.host, self._settings, credentials)
             lazily = self.lazy is not None and self.lazy.takes(wanted, credentials)
-            try:
+
+            def attempt(registry: client.RegistryClient) -> None:
                 pulling.Pull(
                     layers=self._layers,
                     registry=registry,
@@ -172,8 +188,10 @@ class Images:
                     now_ns=self._now_ns,
                     lazily=lazily,
                 ).run()
+
+            try:
+                mirrors.ask(wanted, self.settings, credentials, attempt)
             finally:
-                registry.close()
                 libc.give_back_memory()  # the pieces it came in
 
         async for progress in self._flights.join(("pull", wanted, system, credentials), operation).watch():
@@ -192,7 +210,7 @@ class Images:
 
         def operation(report: Report) -> None:
             report(model.Progress(f"The push refers to repository [{asked.name}]"))
-            registry = client.RegistryClient(asked.host, self._settings, credentials)
+            registry = client.RegistryClient(asked.host, self.settings, credentials)
             try:
                 for each, image in found:
                     self._push(registry, each, image, report)
@@ -293,9 +311,9 @@ class Images:
             registry=registry,
             image=image,
             reference=wanted,
-            own=wanted.host in self._settings.own_registry,
+            own=wanted.host in self.settings.own_registry,
             report=report,
-            executor=self._layer_threads,
+            executor=self._upload_threads,
             now_ns=self._now_ns,
         ).run()
 

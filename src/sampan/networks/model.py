@@ -12,6 +12,8 @@ Driver = Literal["bridge", "host", "null"]
 Protocol = Literal["tcp", "udp", "sctp"]
 
 DEFAULT_NAME: Final = "bridge"
+# An auxiliary address of this name is the gateway of the network's containers. Source: moby/moby libnetwork.
+GATEWAY_NAME: Final = "DefaultGatewayIPv4"
 PREDEFINED: Final = ("bridge", "host", "none")
 ANY: Final = IPv4Address("0.0.0.0")
 
@@ -34,6 +36,8 @@ class Settings:
 
     bridge: str = "sampan0"  # -b; "none": no default network
     bip: str = ""  # --bip: the default bridge's address with its prefix
+    fixed_cidr: str = ""  # --fixed-cidr: the part of its subnet that containers get addresses from
+    default_gateway: str = ""  # --default-gateway: where its containers' default route leads, if not to the bridge
     icc: bool = True
     host_address: IPv4Address = ANY  # --ip: where ports are published unless the wish says otherwise
     mtu_bytes: int = 1500
@@ -73,6 +77,11 @@ class Network:
     @property
     def predefined(self) -> bool:
         return self.name in PREDEFINED
+
+    @property
+    def way_out(self) -> IPv4Address | None:
+        """Where the default route of its containers leads."""
+        return None if self.internal else self.auxiliary.get(GATEWAY_NAME, self.gateway)
 
     @property
     def has_names(self) -> bool:

@@ -11,7 +11,16 @@ from typing import Final
 from sampan import errors
 from sampan.networks import failures, ipam
 from sampan.networks.ledger import Ledger
-from sampan.networks.model import PREDEFINED, Endpoint, EndpointWish, Network, NetworkWish, PublishedPort, Settings
+from sampan.networks.model import (
+    GATEWAY_NAME,
+    PREDEFINED,
+    Endpoint,
+    EndpointWish,
+    Network,
+    NetworkWish,
+    PublishedPort,
+    Settings,
+)
 
 # A Linux bridge numbers its ports with ten bits and keeps number 0. Source: net/bridge/br_private.h, BR_PORT_BITS.
 BRIDGE_PORTS: Final = 1023
@@ -105,6 +114,9 @@ def default_network(*, settings: Settings, host: Collection[IPv4Network], new_id
     if settings.bip:
         own = ipam.read_bip(settings.bip)
         subnet, gateway = own.network, own.ip
+    elif settings.fixed_cidr:
+        subnet = ipam.read_subnet(settings.fixed_cidr)
+        gateway = next(subnet.hosts())
     else:
         subnet = ipam.choose_subnet(settings.pools, host)
         gateway = next(subnet.hosts())
@@ -116,11 +128,32 @@ def default_network(*, settings: Settings, host: Collection[IPv4Network], new_id
         interface=settings.bridge,
         subnet=subnet,
         gateway=gateway,
+        ip_range=ipam.read_range(settings.fixed_cidr, subnet),
+        auxiliary=default_gateway(settings, subnet),
         icc=settings.icc,
         masquerade=settings.ip_masquerade,
         mtu_bytes=settings.mtu_bytes,
         host_address=settings.host_address,
     )
+
+
+def default_gateway(settings: Settings, subnet: IPv4Network) -> dict[str, IPv4Address]:
+    """`--default-gateway` as an auxiliary address of the default network."""
+    if not settings.default_gateway:
+        return {}
+    return {GATEWAY_NAME: ipam.read_address(settings.default_gateway, subnet, what="default gateway")}
+
+
+def fits_default(former: Network, settings: Settings) -> bool:
+    """Whether the settings leave the default network's bridge and subnet as they are."""
+    assert former.subnet is not None, "the default network has a subnet"
+    if former.interface != settings.bridge:
+        return False
+    if settings.bip and settings.bip != f"{former.gateway}/{former.subnet.prefixlen}":
+        return False
+    if settings.fixed_cidr and not ipam.read_subnet(settings.fixed_cidr).subnet_of(former.subnet):
+        return False
+    return not settings.default_gateway or IPv4Address(settings.default_gateway) in former.subnet
 
 
 def endpoint(
@@ -160,7 +193,7 @@ def endpoint(
         interface=f"veth{new_id[:11]}",
         inside=inside,
         address=IPv4Interface((address, where.subnet.prefixlen)),
-        gateway=None if where.internal else where.gateway,
+        gateway=where.way_out,
         mac=_mac(wish.mac, address),
         dns_names=_dns_names(name, container_id, hostname, wish.aliases) if where.has_names else (),
     )

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from sampan.networks import plan, store
+from sampan.networks import ipam, plan, store
 from sampan.networks.host import Host
 from sampan.networks.ledger import Ledger
 from sampan.networks.model import DEFAULT_NAME, Endpoint, Network, PublishedPort, Settings
@@ -100,15 +100,16 @@ class Start:
     async def _refresh(self, former: Network) -> None:
         """Take over changed options. The bridge and its subnet change only while no container uses them."""
         settings = self._settings
+        moved = not plan.fits_default(former, settings)
+        assert former.subnet is not None, "the default network has a subnet"
         current = replace(
             former,
+            ip_range=former.ip_range if moved else ipam.read_range(settings.fixed_cidr, former.subnet),
+            auxiliary=former.auxiliary if moved else plan.default_gateway(settings, former.subnet),
             icc=settings.icc,
             masquerade=settings.ip_masquerade,
             mtu_bytes=settings.mtu_bytes,
             host_address=settings.host_address,
-        )
-        moved = former.interface != settings.bridge or (
-            settings.bip and settings.bip != f"{former.gateway}/{former.subnet and former.subnet.prefixlen}"
         )
         if moved and self._ledger.count_on(former.id):
             log.warning(

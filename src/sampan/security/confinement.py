@@ -60,7 +60,7 @@ def confine(
             case "no-new-privileges":
                 no_new_privileges = _flag(option, value)
             case "seccomp":
-                profile = _profile(value, granted, machine)
+                profile = read_profile(value, granted, machine)
             case "systempaths" if value == "unconfined":
                 masked, read_only = (), ()
             case "apparmor" | "label":
@@ -79,8 +79,8 @@ def _flag(option: str, value: str) -> bool:
     return value != "false"
 
 
-def _profile(value: str, granted: frozenset[str], machine: str) -> dict[str, Any] | None:
-    """The client sends the profile's text itself, in Docker's form."""
+def read_profile(value: str, granted: frozenset[str], machine: str) -> dict[str, Any] | None:
+    """`unconfined`, or the profile's text itself, in Docker's form. Raises `SecurityOptionInvalid`."""
     if value == "unconfined":
         return None
     if value in ("builtin", "default", ""):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sampan.config import load, options
-from sampan.config.load import SettingInvalid
+from sampan.config.failures import SettingInvalid
 from sampan.config.options import Options
 
 NO_FILE = {"SAMPAN_CONFIG_FILE": "/dev/null"}

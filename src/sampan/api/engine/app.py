@@ -25,6 +25,7 @@ CORS_HEADERS = {
     "Access-Control-Allow-Headers": "Origin, X-Requested-With, Content-Type, Accept, X-Registry-Auth",
     "Access-Control-Allow-Methods": "HEAD, GET, POST, DELETE, PUT, OPTIONS",
 }
+CORS_READS = CORS_HEADERS | {"Access-Control-Allow-Methods": "HEAD, GET, OPTIONS"}  # pages of any origin
 
 
 class Router:
@@ -116,8 +117,10 @@ class Face:
         headers: CIMultiDict[str] = response.headers
         headers.update(self._headers)
         wanted = request.headers.get("Origin")
-        if wanted and (wanted in self._cors_origins or "*" in self._cors_origins):
+        if wanted and wanted in self._cors_origins:
             headers.update({"Access-Control-Allow-Origin": wanted, "Vary": "Origin"} | CORS_HEADERS)
+        elif wanted and "*" in self._cors_origins:
+            headers.update({"Access-Control-Allow-Origin": "*"} | CORS_READS)
 
 
 class OriginRefused(errors.Forbidden):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What `info` and `version` tell. Gathered once, when the daemon starts."""
+    """What `info` and `version` tell. Gathered when the daemon starts."""
 
     version: str = __version__
     git_commit: str = ""
@@ -46,6 +46,7 @@ class Facts:
     security_options: tuple[str, ...] = ("name=seccomp,profile=builtin",)
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
+    address_pools: tuple[tuple[str, int], ...] = ()  # (base, prefix length of each piece)
     labels: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     debug: bool = False
@@ -66,9 +67,9 @@ ARCHITECTURES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Engine:
-    """The rooms the handlers call."""
+    """The rooms the handlers call. The facts change when the daemon reads its settings again."""
 
     containers: Containers
     images: Images

@@ -138,7 +138,7 @@ def info(facts: Facts, counts: Counts, now_ns: int) -> dict[str, Any]:
         "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": list(facts.security_options),
         "ProductLicense": "",
-        "DefaultAddressPools": [],
+        "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in facts.address_pools],
         "Warnings": list(facts.warnings) or None,
         "CDISpecDirs": [],
     }

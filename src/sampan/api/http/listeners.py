@@ -10,6 +10,7 @@ import grp
 import logging
 import os
 import socket
+import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,14 @@ from pathlib import Path
 from aiohttp import web
 
 from sampan import errors
-from sampan.api.http import hijack
+from sampan.api.http import hijack, tls
 
 log = logging.getLogger(__name__)
 
 SOCKET_MODE = 0o660
 GROUPS = ("docker", "sampan")  # the first that exists may use the socket
 FIRST_DESCRIPTOR = 3  # Source: sd_listen_fds(3)
-DEFAULT_PORT = 2375
+DEFAULT_PORT, DEFAULT_TLS_PORT = 2375, 2376
 BACKLOG = 512
 
 
@@ -49,8 +50,24 @@ class Address:
         return f"tcp://{self.host}:{self.port}" if self.scheme == "tcp" else f"{self.scheme}://{self.path}"
 
 
-def parse(text: str) -> Address:
-    """Read `-H`. A bare `host:port` is tcp, a bare absolute path is unix. Raises: InvalidAddress."""
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """How addresses are opened: with which TLS on tcp, and who may use the Unix socket ("" for the usual group)."""
+
+    tls: ssl.SSLContext | None = None
+    group: str = ""
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether clients on tcp need a certificate."""
+        return self.tls is not None and self.tls.verify_mode is ssl.CERT_REQUIRED
+
+
+def parse(text: str, *, tls: bool = False) -> Address:
+    """Read `-H`. A bare `host:port` is tcp, a bare absolute path is unix; `tls` chooses the port that is left out.
+
+    Raises: InvalidAddress.
+    """
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = ("unix", text) if text.startswith("/") else ("tcp", text)
@@ -64,7 +81,7 @@ def parse(text: str) -> Address:
         raise InvalidAddress(f"invalid address {text!r}", why="the scheme must be unix, tcp or fd")
     host, colon, port = rest.rstrip("/").rpartition(":")
     if not colon:
-        host, port = rest.rstrip("/"), str(DEFAULT_PORT)
+        host, port = rest.rstrip("/"), str(DEFAULT_TLS_PORT if tls else DEFAULT_PORT)
     if not port.isdecimal() or int(port) > 65535:
         raise InvalidAddress(f"invalid address {text!r}", why=f"{port!r} is no port")
     return Address("tcp", host=host.strip("[]") or "127.0.0.1", port=int(port))
@@ -73,12 +90,15 @@ def parse(text: str) -> Address:
 class Listener(web.BaseSite):
     """One listening socket of a runner, whose connections can be taken over."""
 
-    __slots__ = ("_name", "_socket")
+    __slots__ = ("_name", "_socket", "_tls")
 
-    def __init__(self, runner: web.BaseRunner, listening: socket.socket, name: str) -> None:
+    def __init__(
+        self, runner: web.BaseRunner, listening: socket.socket, name: str, *, with_tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(runner, backlog=BACKLOG)
         self._socket = listening
         self._name = name
+        self._tls = with_tls
 
     @property
     def name(self) -> str:
@@ -95,7 +115,9 @@ class Listener(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
-        make = hijack.factory(server)
+        make: tls.Factory = hijack.factory(server)
+        if self._tls is not None:
+            make = tls.front(self._tls, make)
         loop = asyncio.get_running_loop()
         if self._socket.family == socket.AF_UNIX:
             self._server = await loop.create_unix_server(make, sock=self._socket, backlog=BACKLOG)
@@ -103,26 +125,39 @@ class Listener(web.BaseSite):
             self._server = await loop.create_server(make, sock=self._socket, backlog=BACKLOG)
 
 
-async def listen(runner: web.BaseRunner, address: str) -> list[Listener]:
+async def listen(runner: web.BaseRunner, address: str, doors: Doors | None = None) -> list[Listener]:
     """Open `address` and serve `runner`, which must be set up. Raises: InvalidAddress, AddressTaken."""
-    parsed = parse(address)
+    doors = doors or Doors()
+    parsed = parse(address, tls=doors.tls is not None)
     if parsed.scheme == "unix":
-        sockets = [_unix_socket(Path(parsed.path))]
+        sockets = [_unix_socket(Path(parsed.path), doors.group)]
     elif parsed.scheme == "tcp":
         sockets = [tcp_socket(parsed)]
-        log.warning(
-            "%s has no TLS: everybody who reaches this port is root on this host. Use a Unix socket or ssh.", parsed
-        )
     else:
         sockets = _handed_over(parsed, dict(os.environ), os.getpid())
-    listeners = [Listener(runner, listening, str(parsed)) for listening in sockets]
+    listeners = [_listener(runner, listening, parsed, doors) for listening in sockets]
     for listener in listeners:
         await listener.start()
         log.info("listening on %s", listener.name)
     return listeners
 
 
-def _unix_socket(path: Path) -> socket.socket:
+def _listener(runner: web.BaseRunner, listening: socket.socket, address: Address, doors: Doors) -> Listener:
+    """A Unix socket has no TLS, also one that was handed over."""
+    if listening.family == socket.AF_UNIX:
+        return Listener(runner, listening, str(address))
+    if not doors.asks_clients:
+        lack = "asks clients for no certificate" if doors.tls is not None else "has no TLS"
+        log.warning(
+            "%s %s: everybody who reaches this port is root on this host. Use a Unix socket, ssh or --tlsverify.",
+            address,
+            lack,
+        )
+    return Listener(runner, listening, str(address), with_tls=doors.tls)
+
+
+def _unix_socket(path: Path, group_name: str) -> socket.socket:
+    group = group_number(group_name)
     _remove_stale(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -130,7 +165,6 @@ def _unix_socket(path: Path) -> socket.socket:
         # The mode must be right from the first moment; fchmod before bind sets it for the file that bind makes.
         os.fchmod(listening.fileno(), 0o600)
         listening.bind(str(path))
-        group = _group()
         if group is not None:
             os.chown(path, -1, group)
         path.chmod(SOCKET_MODE)
@@ -165,12 +199,19 @@ def _remove_stale(path: Path) -> None:
     )
 
 
-def _group() -> int | None:
-    for name in GROUPS:
+def group_number(wanted: str) -> int | None:
+    """The group's number; that of the first usual one where none is named. Raises: InvalidAddress."""
+    if wanted.isdecimal():
+        return int(wanted)
+    for name in (wanted,) if wanted else GROUPS:
         try:
             return grp.getgrnam(name).gr_gid
         except KeyError:
             continue
+    if wanted:
+        raise InvalidAddress(
+            f"invalid value {wanted!r} for --group", why="there is no such group", remedy=f"make it: groupadd {wanted}"
+        )
     return None
 
 
@@ -200,7 +241,21 @@ def _handed_over(address: Address, environment: dict[str, str], pid: int) -> lis
         raise InvalidAddress(
             f"cannot listen on {address}", why="no sockets were handed over", remedy="start by a systemd socket unit"
         )
-    sockets = [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(count))]
+    every = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count))
+    if address.path not in ("", "*"):
+        if not address.path.isdecimal() or int(address.path) not in every:
+            raise InvalidAddress(
+                f"invalid address {address}",
+                why=f"the sockets handed over have the numbers {every.start} to {every.stop - 1}",
+                remedy="use fd:// for all of them",
+            )
+        every = range(int(address.path), int(address.path) + 1)
+    try:
+        sockets = [socket.socket(fileno=number) for number in every]
+    except OSError as error:
+        raise InvalidAddress(
+            f"cannot listen on {address}", why=f"what was handed over is no socket: {error}"
+        ) from error
     for listening in sockets:
         listening.setblocking(False)
         os.set_inheritable(listening.fileno(), False)
