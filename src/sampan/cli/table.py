@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tag": ("images", "tag", "Give an image one more name"),
     "top": ("containers", "top", "Display the running processes of a container"),
     "unpause": ("containers", "unpause", "Unpause all processes within one or more containers"),
+    "update": ("updating", "update", "Update configuration of one or more containers"),
     "version": ("version", "version", "Show the versions of client and daemon"),
     "wait": ("containers", "wait", "Block until one or more containers stop, then print their exit codes"),
     "container inspect": ("inspecting", "inspect_container", "Display detailed information on one or more containers"),

@@ -2,40 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-
-import msgspec
-
-from sampan.containers import creating, facts, joining, ports, resources, spec, store, telling
+from sampan.containers import creating, joining, ports, spec, store, telling
 from sampan.containers.room import Room
-from sampan.containers.wanted import EndpointSettings, HostConfig, Wanted
+from sampan.containers.wanted import EndpointSettings
 from sampan.networks.model import EndpointWish
-
-
-async def update(room: Room, reference: str, host: HostConfig) -> Sequence[str]:
-    """New limits and restart policy; a field left at its default stays as it is. Returns warnings."""
-    container = room.get(reference)
-    default = HostConfig()
-    fields = {
-        name: getattr(host, name)
-        for name in msgspec.structs.asdict(default)
-        if getattr(host, name) != getattr(default, name)
-    }
-    async with room.live_of(container.id).lock:
-        container = room.get(container.id)
-        merged = msgspec.structs.replace(container.wanted.host, **fields)
-        warnings = resources.check(merged, cpus=room.host.cpus)
-        if container.alive:
-            block = facts.block_devices(merged)
-            limits = resources.limits(merged, (), all_devices=True, block=block)
-            limits.pop("devices")
-            await room.runtime(container).update(container.id, limits)
-        wanted = Wanted(container.wanted.config, merged, container.wanted.networking)
-        changed = dataclasses.replace(container, wanted=wanted)
-        await room.database.write(lambda c: store.change(c, changed))
-    room.publish(changed, "update")
-    return warnings
 
 
 async def connect(room: Room, network: str, reference: str, settings: EndpointSettings) -> None:

@@ -69,7 +69,7 @@ def check(wanted: Wanted, *, cpus: int) -> list[str]:
         raise WishInvalid(f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path")
     if len(config.hostname.encode()) > LONGEST_HOSTNAME:
         raise WishInvalid(f"invalid hostname: longer than {LONGEST_HOSTNAME} bytes")
-    _check_policy(host)
+    check_policy(host)
     plan.validate(config.healthcheck)
     parse_signal(config.stop_signal or "TERM")
     ports.check(config.exposed_ports, host.port_bindings)
@@ -79,7 +79,8 @@ def check(wanted: Wanted, *, cpus: int) -> list[str]:
     return resources.check(host, cpus=cpus)
 
 
-def _check_policy(host: HostConfig) -> None:
+def check_policy(host: HostConfig) -> None:
+    """Raises `WishInvalid`."""
     policy = host.restart_policy
     if policy.name not in POLICIES:
         raise WishInvalid(

@@ -18,6 +18,7 @@ from enum import Enum
 
 from sampan import errors
 from sampan.containers import cleaning, ending, keeping, mounting, restarts, rootfs, starting, store
+from sampan.containers.edits import apply as edits
 from sampan.containers.model import ALIVE, Container, ContainerUnknown, Phase
 from sampan.containers.room import Live, Room
 from sampan.kernel import cgroups
@@ -137,6 +138,7 @@ async def _carry_out(room: Room, decision: Decision) -> None:
         match decision.fate:
             case Fate.KEEP:
                 await _recognize(room, container)
+                await edits.settle(room, container)
                 _accompany(room, live, container)
             case Fate.ADOPT:
                 container = await _adopt(room, container, decision.ended)

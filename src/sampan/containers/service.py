@@ -35,6 +35,10 @@ from sampan.containers import (
     store,
 )
 from sampan.containers.attaching import Attachment
+from sampan.containers.edits import apply as edits
+from sampan.containers.edits.plan import Plan
+from sampan.containers.edits.wish import NOTHING as NO_EDIT
+from sampan.containers.edits.wish import Edit
 from sampan.containers.files.service import Files
 from sampan.containers.health import probing
 from sampan.containers.layout import Paths
@@ -309,9 +313,9 @@ class Containers:
 
     # --- changing
 
-    async def update(self, reference: str, host: HostConfig) -> Sequence[str]:
-        """New limits and restart policy; a field left at its default stays as it is. Returns warnings."""
-        return await changing.update(self._room, reference, host)
+    async def update(self, reference: str, host: HostConfig, edit: Edit = NO_EDIT) -> Plan:
+        """New limits, restart policy and edits; a field left at its default stays as it is. Returns what was done."""
+        return await edits.update(self._room, reference, host, edit)
 
     async def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
         """Join one more network, now if it runs, else at its start."""

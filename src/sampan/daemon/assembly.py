@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from sampan import errors
 from sampan.api.engine.context import Engine
 from sampan.blobs.service import Blobs
 from sampan.config.options import Options

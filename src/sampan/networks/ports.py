@@ -143,6 +143,15 @@ def compact(choices: Iterable[Choice], endpoint: Endpoint) -> tuple[PublishedPor
     return tuple(entries)
 
 
+def singles(entries: Iterable[PublishedPort]) -> list[Choice]:
+    """The choices that entries were made of."""
+    return [
+        Choice(entry.protocol, entry.host_address, entry.host_port + step, entry.container_port + step)
+        for entry in entries
+        for step in range(entry.count)
+    ]
+
+
 def _run_length(ordered: Sequence[Choice], at: int) -> int:
     first = ordered[at]
     if first.host_port != first.container_port:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from sampan.events.bus import Bus
 from sampan.kernel import nft
-from sampan.networks import failures, plan, ports, resolvconf, store
+from sampan.networks import editing, failures, plan, ports, resolvconf, store
 from sampan.networks.berths import INSIDE, REFILL_DELAY_S, Berth
 from sampan.networks.host import Host, NameSockets, Plug, held, held_among
 from sampan.networks.ledger import Ledger
@@ -430,6 +430,28 @@ class Networks:
         published = await self._reserve_ports(container_id, wishes)
         await self._database.write(lambda connection: store.add_ports(connection, published))
         await asyncio.to_thread(self._host.publish, published)
+
+    async def edit_ports(
+        self,
+        container_id: str,
+        *,
+        remove: Collection[editing.Removed],
+        add: Sequence[PortWish],
+        row: Callable[[store.Connection], None],
+    ) -> tuple[PublishedPort, ...]:
+        """Change a running container's published ports; `row` is written with them. See `editing`."""
+        async with self._turn(container_id):
+            change = editing.edit(
+                container_id,
+                remove=remove,
+                add=add,
+                row=row,
+                ledger=self._ledger,
+                database=self._database,
+                host=self._host,
+                rewrite=self._rewrite_table,
+            )
+            return await _whole(change)
 
     async def rename(self, container_id: str, name: str) -> None:
         """A running container has a new name: its neighbours resolve the new one."""

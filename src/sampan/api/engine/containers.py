@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from aiohttp import web
 
@@ -12,6 +13,7 @@ from sampan.api.engine.call import Call, done
 from sampan.api.engine.query import NS, parse_until_ns
 from sampan.api.http import bodies
 from sampan.containers import wanted
+from sampan.containers.edits import wish
 from sampan.containers.model import ContainerFilter
 
 
@@ -105,9 +107,16 @@ async def rename(call: Call) -> web.StreamResponse:
 
 
 async def update(call: Call) -> web.StreamResponse:
-    """POST /containers/{name}/update."""
-    host = wanted.decode_host(await call.body())
-    return bodies.answer({"Warnings": list(await call.engine.containers.update(call.name, host))})
+    """POST /containers/{name}/update. The member `Sampan` of body and answer is ours: see `containers.edits`."""
+    body = await call.body()
+    edit = wish.decode(body)
+    host = wanted.decode_host({key: value for key, value in body.items() if key != wish.MEMBER})
+    done = await call.engine.containers.update(call.name, host, edit)
+    answer: dict[str, Any] = {"Warnings": list(done.warnings)}
+    if edit != wish.NOTHING:
+        later = [f"{part}: holds from the container's next start on" for part in done.next_start]
+        answer = {"Warnings": [*done.warnings, *later], wish.MEMBER: {"NextStart": list(done.next_start)}}
+    return bodies.answer(answer)
 
 
 async def remove(call: Call) -> web.StreamResponse:

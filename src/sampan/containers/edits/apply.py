@@ -1,7 +1,7 @@
 """Carry an edit out: limits and ports live, the rest into the row; all of it, or none.
 
-A daemon that is killed in between finds a mark beside the container's files on the run root and makes the kernel's limits
-equal to the row (`settle`). Ports and the row change in one transaction, and a start writes the table from its rows.
+A daemon that is killed in between finds a mark beside the container's files on the run root and makes the kernel's
+limits equal to the row (`settle`). Ports and the row change in one transaction; a start writes the table from its rows.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from sampan import errors
-from sampan.containers import resources, store
+from sampan.containers import facts, resources, store
 from sampan.containers.edits import plan
 from sampan.containers.edits.wish import NOTHING, Edit
 from sampan.containers.model import Container
+from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
 from sampan.containers.wanted import HostConfig
 
@@ -90,7 +91,8 @@ async def _restore_limits(room: Room, former: Container) -> None:
 
 async def _set_limits(room: Room, container: Container, *, whole: bool = False) -> None:
     """What the wish names; with `whole` what it leaves open as well, as the kernel may have a former edit's."""
-    limits = resources.limits(container.wanted.host, (), all_devices=True)
+    block = facts.block_devices(container.wanted.host)
+    limits = resources.limits(container.wanted.host, (), all_devices=True, block=block)
     limits.pop("devices")
     if container.wanted.host.pids_limit is not None and container.wanted.host.pids_limit <= 0:
         limits["pids"] = {"limit": NONE}
@@ -111,7 +113,7 @@ class _Verb:
 
     room: Room
     changed: Container
-    volumes: Sequence[plan.MountPoint]
+    volumes: Sequence[MountPoint]
 
     def __call__(self, connection: Connection) -> None:
         present = store.get(connection, self.changed.id)

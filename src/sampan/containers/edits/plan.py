@@ -23,6 +23,8 @@ from sampan.networks.model import ANY, PortWish, PublishedPort
 LIMITS = (
     *("blkio_weight", "cpu_shares", "nano_cpus", "cpu_period", "cpu_quota", "cpuset_cpus", "cpuset_mems"),
     *("memory", "memory_swap", "memory_reservation", "pids_limit"),
+    *("blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps"),
+    *("blkio_device_read_iops", "blkio_device_write_iops"),
 )
 _REMOVAL = re.compile(r"(?:(?P<address>[0-9.]+):)?(?P<port>[0-9]{1,5})(?::[0-9]+)?(?:/(?P<protocol>tcp|udp|sctp))?")
 
