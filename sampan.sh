@@ -127,7 +127,7 @@ sail() {
 
 up() {
   need_root up
-  install_packages runc nftables libnftables1 debootstrap procps python3-venv ca-certificates
+  install_packages runc catatonit nftables libnftables1 debootstrap procps python3-venv ca-certificates
   make_environment
   start_daemon
   sail
@@ -163,7 +163,7 @@ down() {
 
 run_tests() {
   need_root test
-  install_packages runc nftables libnftables1 iproute2 busybox-static procps python3-venv ca-certificates \
+  install_packages runc catatonit nftables libnftables1 iproute2 busybox-static procps python3-venv ca-certificates \
     skopeo podman strace attr acl curl
   make_environment test
   bash tests/peers.sh

@@ -33,6 +33,8 @@ $d info 2>/dev/null | grep 'Cgroup Version'
 $d run --rm bb:1 echo aboard
 $d run -d --name long bb:1 sleep 1000 >/dev/null
 $d top long | tail -n 1
+$d stats --no-stream --format '{{.Name}} {{.CPUPerc}}' long
+$d run --rm --cgroup-parent /sampan-apart bb:1 /bin/busybox grep 0:: /proc/1/cgroup
 $d pause long
 $d inspect -f '{{.State.Status}}' long
 $d unpause long
@@ -40,7 +42,7 @@ $d stop -t 0 long
 $d rm long
 kill %1
 wait %1
-ls -d /sys/fs/cgroup/sampan*/*/ 2>/dev/null || echo no group is left
+ls -d /sys/fs/cgroup/sampan-????????/*/ 2>/dev/null || echo no group is left
 """
 
 
@@ -72,7 +74,9 @@ def test_containers_live_and_go_with_version_two_alone(tmp_path: Path) -> None:
     assert lines[0] == "Cgroup Version: 2"
     assert lines[1] == "aboard"
     assert lines[2].endswith("sleep 1000")
-    assert lines[3:] == ["long", "paused", "long", "long", "long", "no group is left"]
+    assert lines[3] == "long 0.00%"
+    assert lines[4] == "0::/"  # in a namespace of its own
+    assert lines[5:] == ["long", "paused", "long", "long", "long", "no group is left"]
     for group in UNIFIED.glob("sampan*"):
         if not any(group.glob("*/")):
             group.rmdir()

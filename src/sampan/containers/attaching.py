@@ -73,6 +73,10 @@ class Attachment:
         self._ended = True
         self._close()
 
+    def detached(self) -> None:
+        """The client typed its keys: the container goes on."""
+        self._room.publish(self._container, "detach")
+
     async def close(self) -> None:
         """The client is gone."""
         self._ended = True

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from sampan import errors
-from sampan.containers import keeping, rootfs, runtime, users
+from sampan.containers import keeping, rootfs, runtime, spec, users
 from sampan.containers.model import Container, ContainerBusy, ContainerUnknown
 from sampan.containers.room import Room
 from sampan.formats import stdcopy
@@ -60,7 +60,8 @@ class Exec:
 class ExecStreams:
     """The client's end of an exec: the same face as an attachment."""
 
-    def __init__(self, item: Exec, streams: keeping.ExecStreams) -> None:
+    def __init__(self, item: Exec, streams: keeping.ExecStreams, tell_detached: Callable[[], None]) -> None:
+        self._tell_detached = tell_detached
         self.terminal = item.wish.terminal
         self._item = item
         self._streams = streams
@@ -105,6 +106,10 @@ class ExecStreams:
         if self._streams.stdin is not None:
             os.close(self._streams.stdin)
             self._streams.stdin = None
+
+    def detached(self) -> None:
+        """The client typed its keys: the process goes on."""
+        self._tell_detached()
 
     async def close(self) -> None:
         """The client is gone, or everything was read."""
@@ -154,9 +159,13 @@ class Execs:
         if item.started:
             raise errors.Conflict(f"Error: Exec command {exec_id} has already run")
         item.started = True
-        container = self._running(item.container_id)
+        try:
+            container = self._running(item.container_id)
+            document = await asyncio.to_thread(self._process, container, item.wish)
+        except errors.SampanError:
+            self._never_ran(item)
+            raise
         place = self._room.paths(container.id)
-        document = await asyncio.to_thread(self._process, container, item.wish)
         description = place.run / f"exec-{exec_id[:16]}.json"
         files.write_scratch(description, json.dumps(document).encode(), mode=0o600)
         log = place.run / f"exec-{exec_id[:16]}.log"
@@ -177,15 +186,14 @@ class Execs:
                 cols=columns,
             )
         except keeping.RuntimeFailed as error:
-            item.exit_code = 126
-            item.ended.set()
+            self._never_ran(item)
             raise runtime.explain(error.stderr, error.runtime_log) from error
         finally:
             for file in (description, log, pid_file):
                 file.unlink(missing_ok=True)
         item.running, item.pid = item.exit_code is None, started.pid
         self._room.publish(container, f"exec_start: {_line(item.wish)}", execID=item.id)
-        return ExecStreams(item, streams)
+        return ExecStreams(item, streams, lambda: self._room.publish(container, "exec_detach", execID=item.id))
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
         """Raises `Conflict` without a terminal."""
@@ -203,6 +211,11 @@ class Execs:
             await self._room.keeper.forget(exit_.container, exec_id=exit_.exec_id)
         except (errors.NotFound, errors.Conflict):
             return  # the container went and took it along
+
+    def _never_ran(self, item: Exec) -> None:
+        """What clients that ask for its exit code read. Source: docker's exit status 126."""
+        item.exit_code = 126
+        item.ended.set()
 
     def _announce_end(self, item: Exec, code: int) -> None:
         try:
@@ -223,22 +236,48 @@ class Execs:
         """The first process of the container with other arguments: same limits, same filter, never more. Blocking."""
         place = self._room.paths(container.id)
         document: dict[str, object] = json.loads(place.configuration.read_text())["process"]
-        environment = {item.partition("=")[0]: item for item in (*_texts(document["env"]), *wish.env) if "=" in item}
-        document.update(args=list(wish.command), terminal=wish.terminal, env=list(environment.values()))
+        document.update(args=list(wish.command), terminal=wish.terminal)
         document.pop("consoleSize", None)
-        if wish.terminal and "TERM" not in environment:
-            document["env"] = [*environment.values(), "TERM=xterm"]
         if wish.working_dir:
             document["cwd"] = wish.working_dir
+        home = ""
         if wish.user:
-            root = place.rootfs
+            root, extra = place.rootfs, tuple(container.wanted.host.group_add)
             passwd, group = rootfs.read_inside(root, "/etc/passwd"), rootfs.read_inside(root, "/etc/group")
-            identity = users.resolve(wish.user, passwd, group)
-            document["user"] = {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(identity.groups)}
+            identity = users.resolve(wish.user, passwd, group, extra)
+            document["user"] = spec.user(identity)
+            home = identity.home
+            document["capabilities"] = _held_by(identity.uid, document["capabilities"])
+        document["env"] = environment(_texts(document["env"]), container.wanted.config.env, wish, home=home)
         if wish.privileged:
             names = [f"CAP_{name}" for name in sorted(self._room.host.bounding)]
             document["capabilities"] = {"bounding": names, "effective": names, "permitted": names}
         return document
+
+
+def environment(first: Sequence[str], asked: Sequence[str], wish: ExecWish, *, home: str) -> list[str]:
+    """The first process's, and what the exec adds. `asked` is the container's own; what neither says follows the exec:
+    TERM its terminal, HOME its user (`home`, "" for the container's own). Pure."""
+    named = {item.partition("=")[0] for item in (*asked, *wish.env)}
+    merged = {item.partition("=")[0]: item for item in first if "=" in item}
+    if "TERM" not in named:
+        merged.pop("TERM", None)
+        if wish.terminal:
+            merged["TERM"] = "TERM=xterm"
+    if home and "HOME" not in named:
+        merged["HOME"] = f"HOME={home}"
+    merged |= {item.partition("=")[0]: item for item in wish.env if "=" in item}
+    for item in wish.env:
+        if "=" not in item:  # `-e NAME` of a name the client did not have: it is taken away
+            merged.pop(item, None)
+    return list(merged.values())
+
+
+def _held_by(uid: int, capabilities: object) -> dict[str, object]:
+    """The container's capabilities as another user has them: root all of them, others none but through files."""
+    given = capabilities if isinstance(capabilities, dict) else {}
+    held = given.get("bounding", []) if uid == 0 else []
+    return {**given, "effective": held, "permitted": held}
 
 
 def _line(wish: ExecWish) -> str:

@@ -17,18 +17,27 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 async def top(room: Room, container: Container, arguments: str) -> Table:
     """Titles and rows for the processes of a running container. Raises `Invalid`."""
     pids = set(await asyncio.to_thread(cgroups.processes, room.host.hierarchy, container.cgroup))
+    words = ["ps", *(arguments.split() or ["-ef"])]
     try:
-        output = (await process.run(["ps", *(arguments.split() or ["-ef"])])).decode(errors="replace")
+        # Without the ids ps would show those of its own terminal only; some options (f) forbid them.
+        output = await process.run([*words, f"-q{','.join(map(str, sorted(pids)))}"])
+    except process.ProgramFailed:
+        output = await _all(words)
+    return choose(output.decode(errors="replace"), pids)
+
+
+async def _all(words: Sequence[str]) -> bytes:
+    try:
+        return await process.run(list(words))
     except process.ProgramFailed as error:
         raise errors.Invalid(f"ps: {error.complaint.strip()}", remedy="give ps options that show PID") from error
-    return choose(output, pids)
 
 
 def choose(output: str, pids: Collection[int]) -> Table:
     """The rows of ps's output that are about `pids`; the last column keeps its blanks as one. Raises `Invalid`."""
     titles, *lines = [line.split() for line in output.splitlines()]
     if "PID" not in titles:
-        raise errors.Invalid("couldn't find PID field in ps output", remedy="give ps options that show PID")
+        raise errors.Invalid("Couldn't find PID field in ps output", remedy="give ps options that show PID")
     column, last = titles.index("PID"), len(titles) - 1
     rows = [line for line in lines if len(line) > column and line[column].isdigit() and int(line[column]) in pids]
     return titles, [[*row[:last], " ".join(row[last:])] for row in rows]

@@ -95,7 +95,7 @@ def process(container: Container, facts: Facts) -> dict[str, Any]:
     rows, columns = (container.wanted.host.console_size or [0, 0])[:2]
     result: dict[str, Any] = {
         "terminal": config.tty,
-        "user": _user(facts.identity),
+        "user": user(facts.identity),
         "args": [*((INIT_INSIDE, "--") if facts.init else ()), *container.entrypoint_and_command],
         "env": environment(container, facts.identity),
         "cwd": config.working_dir or "/",
@@ -136,7 +136,8 @@ def environment(container: Container, identity: Identity) -> list[str]:
     return [f"{name}={value}" for name, value in merged.items()]
 
 
-def _user(identity: Identity) -> dict[str, Any]:
+def user(identity: Identity) -> dict[str, Any]:
+    """Who a process is."""
     umask = 0o022  # said, because else it is that of whoever started the keeper
     return {"uid": identity.uid, "gid": identity.gid, "umask": umask, "additionalGids": list(identity.groups)}
 

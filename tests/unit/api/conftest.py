@@ -69,6 +69,9 @@ class FakeStreams:
                 yield framed(2, data.upper())
         self.ended.set()
 
+    def detached(self) -> None:
+        self.let_go = True
+
     async def write(self, content: bytes) -> None:
         await self._queue.put(content)
 

@@ -48,6 +48,9 @@ class Streams(Protocol):
     async def end_input(self) -> None:
         """End of file."""
 
+    def detached(self) -> None:
+        """The client typed the keys to be let go."""
+
     async def close(self) -> None:
         """The client is gone."""
 
@@ -163,6 +166,8 @@ async def _copy(
             if gone in finished or output in finished:
                 break
             if entry in finished and (output is None or entry.exception() or entry.result()):
+                if not entry.exception() and entry.result():
+                    attachment.detached()
                 break
         for task in tasks - waiting:
             task.result()
