@@ -9,6 +9,7 @@ the containers' subnets through the host (192.0.2.1) so that a missing drop show
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import itertools
 import os
@@ -601,6 +602,135 @@ async def verbs(lab: Lab) -> None:
     assert {one.name for one in networks.list()} == {"bridge", "host", "none"}
 
 
+async def flushed(lab: Lab) -> None:
+    networks = await lab.start()
+    box = await lab.container(networks, "bridge", PortWish(80, host_port=8080))
+    lab.listen(inside(box), 80)
+    assert lab.reaches(lab.outside, HOST, 8080)
+    for broken in ("flush ruleset", "flush table ip sampan", "delete table ip sampan", "flush chain ip sampan forward"):
+        with nft.Nft() as other:
+            other.run(broken)
+        await lab.until(lambda: networks._host.table_is_whole(networks.list()), f"written again after nft {broken}")
+        assert lab.reaches(lab.outside, HOST, 8080), broken
+    with nft.Nft() as other:
+        other.run("add table ip others")
+        other.run("flush ruleset")
+    late = await lab.container(networks, "bridge", PortWish(81, host_port=8081))
+    lab.listen(inside(late), 81)
+    await lab.until(lambda: lab.reaches(lab.outside, HOST, 8081), "a port published in that moment works")
+    await networks.detach(box.container_id)
+    await networks.detach(late.container_id)
+    await networks.shutdown()
+
+
+async def other_firewall(lab: Lab) -> None:
+    """A host's own firewall drops what it does not accept; it is told, with a remedy that works."""
+    networks = await lab.start()
+    box = await lab.container(networks, "bridge", PortWish(80, host_port=8080))
+    lab.listen(inside(box), 80)
+    assert await networks.obstacles() == ()
+    with nft.Nft() as other:
+        other.run("add table inet wall")
+        other.run("add chain inet wall fwd_ { type filter hook forward priority 0; policy drop; }")
+        assert not lab.reaches(lab.outside, HOST, 8080), "every table's word counts"
+        (told,) = await networks.obstacles()
+        assert "inet wall fwd_" in told
+        remedy = told.partition("work only where it accepts them (")[2].rstrip(")")
+        for command in remedy.split("; "):
+            other.run(command.removeprefix("nft "))
+        assert lab.reaches(lab.outside, HOST, 8080)
+        assert await networks.obstacles() == ()
+        other.run("delete table inet wall")
+        other.run("add table inet firewalld")
+        other.run("add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }")
+        other.run("add rule inet firewalld filter_FORWARD ct state established accept")
+        other.run("add rule inet firewalld filter_FORWARD reject")
+        assert not lab.reaches(lab.outside, HOST, 8080)
+        (told,) = await networks.obstacles()
+        assert "firewall-cmd --permanent --zone=trusted --add-interface=sampan0" in told
+
+
+async def edited_ports(lab: Lab) -> None:
+    networks = await lab.start()
+    box = await lab.container(
+        networks, "bridge", *(PortWish(port, host_port=port) for port in range(9000, 9020)), PortWish(80)
+    )
+    lab.listen(inside(box), 80)
+    lab.listen(inside(box), 9005)
+    lab.listen(inside(box), 9006)
+    rows: list[int] = []
+    any_address = ipaddress.IPv4Address("0.0.0.0")
+    published = await networks.edit_ports(
+        box.container_id,
+        remove=[("tcp", any_address, 9005)],
+        add=[PortWish(80, host_port=8080), PortWish(9005, host_port=9100)],
+        row=lambda connection: rows.append(1),
+    )
+    assert sum(entry.count for entry in published) == 22
+    assert not lab.reaches(lab.outside, HOST, 9005)
+    assert all(lab.reaches(lab.outside, HOST, port) for port in (9006, 8080, 9100))
+    with contextlib.suppress(failures.PortTaken):
+        await networks.edit_ports(
+            box.container_id, remove=[("tcp", any_address, 8080)], add=[PortWish(1, host_port=9006)], row=rows.append
+        )
+        raise AssertionError("9006 is taken")
+    assert lab.reaches(lab.outside, HOST, 8080)
+    assert len(rows) == 1
+    await networks.shutdown()
+    again = await lab.start((box.container_id,))
+    assert not lab.reaches(lab.outside, HOST, 9005)
+    assert all(lab.reaches(lab.outside, HOST, port) for port in (9006, 8080, 9100)), "the rows say the same"
+    await again.detach(box.container_id)
+    await lab.until(lambda: not lab.leftovers(), "no element is left")
+
+
+async def linked(lab: Lab) -> None:
+    """Without inter-container communication a link opens one port, in one direction, by frames or by packets."""
+    for filtered in (False, True):
+        if bridge_filter(on=filtered):
+            await _linked(lab)
+
+
+async def _linked(lab: Lab) -> None:
+    networks = await lab.start(icc=False)
+    client, server, other = [await lab.container(networks) for _ in range(3)]
+    for box in (client, server):
+        lab.listen(inside(box), 80)
+        lab.listen(inside(box), 81)
+    assert not lab.reaches(inside(client), ip(server), 80)
+    await networks.links.replace(client.container_id, [(server.container_id, "tcp", 80)])
+    assert lab.reaches(inside(client), ip(server), 80)
+    assert not lab.reaches(inside(client), ip(server), 81)
+    assert not lab.reaches(inside(server), ip(client), 80)
+    assert not lab.reaches(inside(other), ip(server), 80)
+    assert lab.pings(inside(client), "172.17.0.1")
+    with nft.Nft() as elsewhere:
+        elsewhere.run("flush ruleset")
+    await lab.until(lambda: networks._host.table_is_whole(networks.list()), "the table comes back")
+    assert lab.reaches(inside(client), ip(server), 80), "links with it"
+    assert not lab.reaches(inside(other), ip(server), 80)
+    await networks.detach(server.container_id)
+    assert networks.links.all() == (), "whoever gets the address next is not reached"
+    for box in (client, other):
+        await networks.detach(box.container_id)
+    await networks.shutdown()
+
+
+async def fixed_range(lab: Lab) -> None:
+    """`--bip`, `--fixed-cidr` and `--default-gateway`, seen in addresses and routes."""
+    networks = await lab.start(
+        bip="10.66.0.1/24", fixed_cidr="10.66.0.128/30", default_gateway="10.66.0.254", mtu_bytes=1400
+    )
+    boxes = [await lab.container(networks) for _ in range(3)]
+    assert [ip(box) for box in boxes] == ["10.66.0.128", "10.66.0.129", "10.66.0.130"]
+    routes = namespaces.run_in(inside(boxes[0]), lambda: Path("/proc/thread-self/net/route").read_text())
+    assert "FE00420A" in routes, "the default route leads to the gateway that was named"
+    await lab.container(networks)
+    with contextlib.suppress(failures.NoAddressLeft):
+        await lab.container(networks)
+        raise AssertionError("the range is used up")
+
+
 async def no_iptables(lab: Lab) -> None:
     networks = await lab.start(iptables=False)
     one, two = await lab.container(networks), await lab.container(networks, "bridge", PortWish(80, host_port=8080))
@@ -685,6 +815,7 @@ SCENARIOS: dict[str, Callable[[Lab], Awaitable[None]]] = {
             hairpin,
             no_icc,
         ),
+        *(flushed, other_firewall, edited_ports, linked, fixed_range),
         *(isolation, internal, conflicts, failure_undone, names, hot_plug, verbs, no_iptables, restart, killed),
     )
 }

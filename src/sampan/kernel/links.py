@@ -152,6 +152,15 @@ def default_route(gateway: ipaddress.IPv4Address, index: int) -> Request:
     return Request("newroute default", (str(gateway),), RTM_NEWROUTE, _REPLACE, _default(gateway, index))
 
 
+def host_route(target: ipaddress.IPv4Address, gateway: ipaddress.IPv4Address, index: int) -> Request:
+    """The way to one address, in place of any other."""
+    head = _ROUTE.pack(socket.AF_INET, 32, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+    body = netlink.attribute(RTA_DST, target.packed) + netlink.attribute(RTA_GATEWAY, gateway.packed)
+    return Request(
+        "newroute", (f"{target}/32", str(gateway)), RTM_NEWROUTE, _REPLACE, head + body + _u32(RTA_OIF, index)
+    )
+
+
 _REPLACE: Final = netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE
 
 

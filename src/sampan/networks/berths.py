@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from sampan.kernel import libc, links, namespaces, netlink
-from sampan.networks.drivers import bridge
 from sampan.networks.model import Network
 
 log = logging.getLogger(__name__)
@@ -77,14 +76,14 @@ class Berths:
                 return berth
             berth.close()  # made for a bridge that is another one now
 
-    def refill(self, network: Network, master: int, *, filtered: bool) -> None:
+    def refill(self, network: Network, master: int, *, port: links.Port | None) -> None:
         """Begin to make what is missing; returns at once. `master`: the bridge's number, as nobody inside can ask."""
         with self._lock:
             if self._closed or self._making or len(self._ready) >= self._size:
                 return
             self._making = True
-        done = namespaces.start_in(None, lambda: self._make(network, master, filtered=filtered))
-        done.add_done_callback(lambda made: self._made(made, network, master, filtered=filtered))
+        done = namespaces.start_in(None, lambda: self._make(network, master, port=port))
+        done.add_done_callback(lambda made: self._made(made, network, master, port=port))
 
     def empty(self, *, for_good: bool = False) -> None:
         """Let go of all."""
@@ -95,7 +94,7 @@ class Berths:
         for berth in berths:
             berth.close()
 
-    def _make(self, network: Network, master: int, *, filtered: bool) -> Berth:
+    def _make(self, network: Network, master: int, *, port: links.Port | None) -> Berth:
         """In a thread, inside a new namespace."""
         namespaces.settle(ipv6=False)
         name = f"veth{self._new_id()[:11]}"
@@ -104,9 +103,7 @@ class Berths:
             self._kernel.perform(
                 [
                     links.veth(links.Veth(name, master, network.mtu_bytes, INSIDE, _NO_MAC, descriptor)),
-                    links.change(
-                        name, up=True, no_ipv6=True, alias=ALIAS, port=bridge.port(network, filtered=filtered)
-                    ),
+                    links.change(name, up=True, no_ipv6=True, alias=ALIAS, port=port),
                 ]
             )
             inside = netlink.Socket()
@@ -121,7 +118,7 @@ class Berths:
             raise
         return berth
 
-    def _made(self, made: Future[Berth], network: Network, master: int, *, filtered: bool) -> None:
+    def _made(self, made: Future[Berth], network: Network, master: int, *, port: links.Port | None) -> None:
         """In the thread that made it, which is in the berth's namespace: another one makes the next."""
         error = made.exception()
         with self._lock:
@@ -130,7 +127,7 @@ class Berths:
             if keep:
                 self._ready.append(made.result())
         if keep:
-            self.refill(network, master, filtered=filtered)
+            self.refill(network, master, port=port)
         elif error is None:
             made.result().close()
         elif isinstance(error, libc.KernelError):

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from sampan.kernel import conntrack, libc, links, namespaces, netlink, nfnetlink, nft
-from sampan.networks import failures, resolvconf, ruleset
+from sampan.networks import failures, firewall, obstacles, resolvconf, ruleset
 from sampan.networks.berths import Berth, Berths
 from sampan.networks.drivers import bridge
-from sampan.networks.model import Endpoint, Network, Protocol, PublishedPort, Settings
+from sampan.networks.model import Endpoint, Link, Network, Protocol, PublishedPort, Settings
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ class Host:
         self._flows = conntrack.Flows() if settings.iptables else None
         self._indexes: dict[str, int] = {}  # bridge name -> link number
         self._filtered = False  # the kernel passes bridged frames through the IP firewall
+        self.owes_table = False  # a port could not be published in the table as it is
         self.berths = Berths(self._kernel, size=berths, new_id=ids)
 
     def refill(self, network: Network) -> None:
@@ -74,7 +75,7 @@ class Host:
             master = socket.if_nametoindex(network.interface)
         except OSError:
             return  # the next attach tells that the bridge is gone
-        self.berths.refill(network, master, filtered=self._filtered)
+        self.berths.refill(network, master, port=bridge.port(network, filtered=self._filtered))
 
     def close(self) -> None:
         self.berths.empty(for_good=True)
@@ -140,10 +141,39 @@ class Host:
             if error.errno != links.NO_DEVICE_ERRNO:
                 raise
 
-    def write_table(self, networks: Iterable[Network], published: Iterable[PublishedPort]) -> None:
+    def write_table(
+        self, networks: Iterable[Network], published: Iterable[PublishedPort], links: Iterable[Link] = ()
+    ) -> None:
         """Put the whole table in place of whatever is there."""
         if self._nft is not None:
-            self._nft.run(ruleset.whole(networks, published))
+            self._nft.run(ruleset.whole(networks, published, links))
+
+    def change_links(self, *, add: Collection[Link] = (), remove: Collection[Link] = ()) -> None:
+        """What linked containers may reach of each other."""
+        if self._nft is not None and (add or remove):
+            self._nft.run(ruleset.change_links(add=add, remove=remove))
+
+    def route_through_host(
+        self, container_id: str, inside: str, gateway: IPv4Address, peers: Collection[IPv4Address]
+    ) -> None:
+        """Neighbours that a quiet bridge keeps apart meet in the host's IP forwarding, where the table judges."""
+
+        def change() -> None:
+            for name in ("all", inside):  # the host would tell it that the neighbour is on the same link
+                namespaces.write_sysctl(f"net/ipv4/conf/{name}/accept_redirects", "0")
+            with netlink.Socket() as kernel:
+                index = socket.if_nametoindex(inside)
+                kernel.perform([links.host_route(peer, gateway, index) for peer in peers])
+
+        namespaces.run_in(self.namespace(container_id), change)
+
+    def table_is_whole(self, networks: Iterable[Network]) -> bool:
+        """Whether nobody took anything from the table. True without one."""
+        return self._nft is None or firewall.is_whole(self._nft, networks)
+
+    def in_the_way(self, interfaces: Collection[str]) -> list[obstacles.Chain]:
+        """Other programs' chains that drop what containers send and get."""
+        return firewall.in_the_way(self._nft, interfaces) if self._nft is not None else []
 
     def replug(self, pairs: Mapping[str, Network]) -> None:
         """Put host ends of pairs back into their bridges, where a bridge had to be made again."""
@@ -315,8 +345,13 @@ class Host:
     # --- ports
 
     def publish(self, published: Sequence[PublishedPort]) -> None:
+        """A table that somebody flushed this moment is no failure: `owes_table` says that it must be written again."""
         if self._nft is not None and published:
-            self._nft.run(ruleset.publish(published))
+            try:
+                self._nft.run(ruleset.publish(published))
+            except nft.NftFailed as error:
+                log.warning("%s", error)
+                self.owes_table = True
             self._forget_flows(published)
 
     def move_ports(self, former: Sequence[PublishedPort], current: Sequence[PublishedPort]) -> None:

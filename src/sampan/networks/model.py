@@ -160,6 +160,16 @@ class PublishedPort:
 
 
 @dataclass(frozen=True)
+class Link:
+    """`--link`: one container may reach one port of another although their network is quiet."""
+
+    client: IPv4Address
+    server: IPv4Address
+    protocol: Protocol
+    port: int
+
+
+@dataclass(frozen=True)
 class Resolver:
     """A container's own name settings: what `--dns`, `--dns-search` and `--dns-option` gave it."""
 

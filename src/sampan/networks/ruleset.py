@@ -4,17 +4,19 @@ No rule is ever written for a network, an endpoint or a port: those are elements
 long with ten thousand published ports as with one.
 
 Words in the table: `bridges` are Sampan's bridges; `closed` those of `--internal` networks; `quiet` those without
-inter-container communication; `home` pairs a subnet with its own bridge; `nat` are the subnets that leave the host
-under its address; `pub*` map what the world dials to what a container listens on.
+inter-container communication, `links` what linked containers reach there all the same; `home` pairs a subnet with its
+own bridge; `nat` are the subnets that leave the host under its address; `pub*` map what the world dials to what a
+container listens on.
 (`fwd`, `bridge`, `internal` are words of nft's own.)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
-from sampan.networks.model import ANY, Network, PublishedPort
+from sampan.networks.model import ANY, Link, Network, PublishedPort
 
 TABLE: Final = "ip sampan"
 
@@ -31,6 +33,7 @@ _STATIC: Final = """
   set home_bridge { type ifname . ifname; }
   set home { type ipv4_addr . ifname; flags interval; }
   set nat { type ipv4_addr; flags interval; }
+  set links { type ipv4_addr . ipv4_addr . inet_proto . inet_service; }
   chain publish {
     iifname @closed return
     dnat ip to ip daddr . meta l4proto . th dport map @pub_ip
@@ -55,6 +58,7 @@ _STATIC: Final = """
   chain forward {
     type filter hook forward priority filter
     iifname . oifname @quiet ct status dnat accept
+    iifname . oifname @quiet ip saddr . ip daddr . meta l4proto . th dport @links accept
     iifname . oifname @quiet ct state new drop
     iifname . oifname @home_bridge accept
     iifname @closed drop
@@ -66,12 +70,32 @@ _STATIC: Final = """
 """
 
 
-def whole(networks: Iterable[Network], published: Iterable[PublishedPort]) -> str:
+def rules() -> dict[str, int]:
+    """How many rules each chain of the static table has."""
+    found: dict[str, int] = {}
+    for name, body in re.findall(r"chain (\w+) \{(.*?)\}", _STATIC, re.DOTALL):
+        lines = [line.strip() for line in re.split(r"[;\n]", body)]
+        found[name] = len([line for line in lines if line and not line.startswith("type ")])
+    return found
+
+
+def whole(networks: Iterable[Network], published: Iterable[PublishedPort], links: Iterable[Link] = ()) -> str:
     """The whole table in one transaction, in place of whatever was there: nothing is lost, nothing stray stays."""
     lines = [f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{{_STATIC}}}"]
     lines.extend(add_network(network) for network in networks)
     lines.append(publish(published))
+    lines.append(change_links(add=links))
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def change_links(*, add: Iterable[Link] = (), remove: Iterable[Link] = ()) -> str:
+    """Elements for links."""
+    lines = []
+    for verb, wanted in (("delete", remove), ("add", add)):
+        members = ", ".join(f"{one.client} . {one.server} . {one.protocol} . {one.port}" for one in wanted)
+        if members:
+            lines.append(f"{verb} element {TABLE} links {{ {members} }}")
+    return "\n".join(lines)
 
 
 def none() -> str:

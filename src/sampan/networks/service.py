@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from sampan.events.bus import Bus
 from sampan.kernel import nft
-from sampan.networks import editing, failures, plan, ports, resolvconf, store
+from sampan.networks import editing, failures, linking, obstacles, plan, ports, resolvconf, store
 from sampan.networks.berths import INSIDE, REFILL_DELAY_S, Berth
 from sampan.networks.host import Host, NameSockets, Plug, held, held_among
 from sampan.networks.ledger import Ledger
@@ -35,6 +35,7 @@ from sampan.networks.model import (
     Settings,
 )
 from sampan.networks.naming import Naming
+from sampan.networks.sentry import Sentry
 from sampan.networks.start import Start
 from sampan.state.database import Database
 
@@ -76,6 +77,8 @@ class Networks:
         )
         self._refilling: asyncio.TimerHandle | None = None
         self._leaving: set[str] = set()
+        self.links = linking.Links(self._host, self._ledger)
+        self._sentry = Sentry(lambda: self._host.table_is_whole(self.list()), self._rewrite_table)
         self._sweeping: asyncio.Task[None] | None = None
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -209,6 +212,7 @@ class Networks:
                 sockets = await self._build(container_id, endpoints, published, berth)
             finally:
                 await row
+            await self._pay_table()
         except BaseException:
             await self._take_back(container_id, sockets)
             raise
@@ -324,7 +328,9 @@ class Networks:
         if not self._ledger.endpoints_of(container_id) and not self._host.has_namespace(container_id):
             return  # nothing to take back: a removal asks again what an exit did
         self._names.close(container_id)
-        self._leave(endpoint.interface for endpoint in self._ledger.endpoints_of(container_id) if endpoint.interface)
+        endpoints = self._ledger.endpoints_of(container_id)
+        self._leave(endpoint.interface for endpoint in endpoints if endpoint.interface)
+        await self.links.drop(endpoint.address.ip for endpoint in endpoints if endpoint.address)
         published = self._ledger.published_by(container_id)
         missing = False
         try:
@@ -430,6 +436,7 @@ class Networks:
         published = await self._reserve_ports(container_id, wishes)
         await self._database.write(lambda connection: store.add_ports(connection, published))
         await asyncio.to_thread(self._host.publish, published)
+        await self._pay_table()
 
     async def edit_ports(
         self,
@@ -495,10 +502,19 @@ class Networks:
         self._host.berths.empty()  # their pairs have no rows: to the start they are strays
         start = Start(self._database, self._settings, self._host, self._ledger, clock=self._clock, ids=self._ids)
         await _whole(start.run(live))
+        if self._settings.iptables:
+            self._sentry.start()
         await self._names.reopen(resolvers or {})
+
+    async def obstacles(self) -> tuple[str, ...]:
+        """For info: other programs' firewalls on the way of our containers."""
+        names = [network.interface for network in self.list() if network.driver == "bridge"]
+        found = await asyncio.to_thread(self._host.in_the_way, names) if names else []
+        return tuple(obstacles.warning(chain, names[0]) for chain in found)
 
     async def shutdown(self) -> None:
         """Close what this process holds. Containers keep their networks; only names are not answered meanwhile."""
+        self._sentry.close()
         if self._refilling is not None:
             self._refilling.cancel()
         self._names.close_all()
@@ -507,9 +523,14 @@ class Networks:
             self._sweeping = None
         self._host.close()
 
+    async def _pay_table(self) -> None:
+        if self._host.owes_table:
+            self._host.owes_table = False
+            await self._rewrite_table()
+
     async def _rewrite_table(self) -> None:
-        networks, published = self.list(), tuple(self._ledger.all_published())
-        await asyncio.to_thread(self._host.write_table, networks, published)
+        networks, published, links = self.list(), tuple(self._ledger.all_published()), self.links.all()
+        await asyncio.to_thread(self._host.write_table, networks, published, links)
 
     @contextlib.asynccontextmanager
     async def _turn(self, container_id: str) -> AsyncIterator[None]:

@@ -308,6 +308,9 @@ class FakeImages:
 
 
 class FakeNetworks:
+    async def obstacles(self) -> tuple[str, ...]:
+        return ()
+
     def __init__(self) -> None:
         self.items = {
             NETWORK_ID: Network(

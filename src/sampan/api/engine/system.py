@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -64,7 +65,9 @@ async def info(call: Call) -> web.StreamResponse:
     running = sum(phase == Phase.RUNNING for phase in phases)
     paused = sum(phase == Phase.PAUSED for phase in phases)
     counts = render_system.Counts(running, paused, len(phases) - running - paused, len(call.engine.images.list()))
-    return bodies.answer(render_system.info(call.engine.facts, counts, time.time_ns()))
+    facts = call.engine.facts
+    facts = dataclasses.replace(facts, warnings=(*facts.warnings, *await call.engine.networks.obstacles()))
+    return bodies.answer(render_system.info(facts, counts, time.time_ns()))
 
 
 async def events(call: Call) -> web.StreamResponse:
