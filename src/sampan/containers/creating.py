@@ -21,6 +21,7 @@ from sampan.containers import (
     store,
     unserved,
 )
+from sampan.containers.links import apply as links
 from sampan.containers.model import Container, Phase, State
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
@@ -45,7 +46,7 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
     if not merged.config.hostname and not joining.shared_with(joining.network_mode(merged)):
         hostname = container_id[:12]
         merged = Wanted(msgspec.structs.replace(merged.config, hostname=hostname), merged.host, merged.networking)
-    merged = _with_volumes_of_others(room, merged)
+    merged = links.settle(room, _with_volumes_of_others(room, merged))
     points = mountpoints.collect(merged.host, merged.config.volumes, room.new_id)
     mounting.check_sources(points)
     merged = _with_mounts(merged, points)

@@ -19,6 +19,7 @@ from enum import Enum
 from sampan import errors
 from sampan.containers import cleaning, ending, keeping, mounting, restarts, rootfs, starting, store
 from sampan.containers.edits import apply as edits
+from sampan.containers.links import apply as links
 from sampan.containers.model import ALIVE, Container, ContainerUnknown, Phase
 from sampan.containers.room import Live, Room
 from sampan.kernel import cgroups
@@ -111,6 +112,7 @@ async def _restore(room: Room) -> list[Decision]:
         except (errors.SampanError, OSError) as error:
             log.error("container %s cannot be restored: %s", decision.container.name, error)
     await _remove_strays(room)
+    await links.recall(room)
     return decisions
 
 

@@ -42,6 +42,7 @@ from sampan.containers.edits.wish import Edit
 from sampan.containers.files.service import Files
 from sampan.containers.health import probing
 from sampan.containers.layout import Paths
+from sampan.containers.links import apply as links
 from sampan.containers.logdrivers import forwarding, tags
 from sampan.containers.logdrivers import options as logoptions
 from sampan.containers.logs import LogQuery
@@ -316,6 +317,14 @@ class Containers:
     async def update(self, reference: str, host: HostConfig, edit: Edit = NO_EDIT) -> Plan:
         """New limits, restart policy and edits; a field left at its default stays as it is. Returns what was done."""
         return await edits.update(self._room, reference, host, edit)
+
+    async def unlink(self, reference: str) -> None:
+        """Take the link `/container/alias` away. Raises `NotFound`, `LinkInvalid`."""
+        await links.remove(self._room, reference)
+
+    def links(self, container: Container) -> Sequence[str] | None:
+        """Its links as inspect shows them."""
+        return links.shown(self._room, container)
 
     async def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
         """Join one more network, now if it runs, else at its start."""

@@ -65,6 +65,7 @@ class Facts:
     confinement: Confinement
     cgroup_version: int
     cgroup_parent: str
+    linked: Sequence[str] = ()  # variables that tell of linked containers
     bound: Sequence[BoundPath] = ()
     scratch: Sequence[Scratch] = ()
     devices: Sequence[DeviceNode] = ()
@@ -97,7 +98,7 @@ def process(container: Container, facts: Facts) -> dict[str, Any]:
         "terminal": config.tty,
         "user": user(facts.identity),
         "args": [*((INIT_INSIDE, "--") if facts.init else ()), *container.entrypoint_and_command],
-        "env": environment(container, facts.identity),
+        "env": environment(container, facts.identity, facts.linked),
         "cwd": config.working_dir or "/",
         "capabilities": _capabilities(facts),
         "noNewPrivileges": facts.confinement.no_new_privileges,
@@ -120,13 +121,13 @@ def hostname(container: Container) -> str:
     return container.wanted.config.hostname or container.short_id
 
 
-def environment(container: Container, identity: Identity) -> list[str]:
+def environment(container: Container, identity: Identity, linked: Sequence[str] = ()) -> list[str]:
     """Defaults first, so that what the image and the user say wins."""
     config = container.wanted.config
     merged = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname(container)}
     if config.tty:
         merged["TERM"] = "xterm"
-    for item in config.env:
+    for item in (*linked, *config.env):
         name, equals, value = item.partition("=")
         if equals:
             merged[name] = value

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import functools
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 
 from sampan import errors
@@ -31,6 +31,8 @@ from sampan.containers import (
     users,
 )
 from sampan.containers.layout import Paths
+from sampan.containers.links import apply as links
+from sampan.containers.links import plan as linking
 from sampan.containers.logdrivers import options as logoptions
 from sampan.containers.logdrivers.options import parse_size as parse_size
 from sampan.containers.model import Container, Phase
@@ -59,6 +61,7 @@ async def start(room: Room, live: Live, container: Container, *, by_policy: bool
     for companion in room.companions:
         companion.begin(container, fresh=True)
     telling.joined(room, container)
+    await links.follow(room, container)
     room.publish(container, "start")
     return container
 
@@ -73,6 +76,8 @@ async def _perform(room: Room, container: Container, announced: Awaitable[Contai
     finally:
         await asyncio.wait([prepared])
     prepared.result()
+    if links.has_links(container):
+        await links.open_ports(room, container)
     configuration = await asyncio.to_thread(_write_bundle, room, container, place, attachment, joined)
     await announced
     return await _launch(room, container, place, configuration)
@@ -158,7 +163,8 @@ def _write_bundle(
     if config.working_dir and config.working_dir != "/":
         rootfs.make_working_directory(place.rootfs, config.working_dir, identity.uid, identity.gid)
     init = facts.init_program(room.defaults.init_path) if spec.wants_init(host, by_default=room.defaults.init) else ""
-    bound = [*_name_files(room, container, place, attachment), *mounting.bound(room, container, place)]
+    linked = links.peers(room, container, needed=True)
+    bound = [*_name_files(room, container, place, attachment, linked), *mounting.bound(room, container, place)]
     if init:
         bound.append(spec.BoundPath(init, spec.INIT_INSIDE, read_only=True))
     network = joined.get("network") or (str(attachment.namespace) if attachment and attachment.namespace else None)
@@ -166,6 +172,7 @@ def _write_bundle(
         rootfs=str(place.rootfs),
         network_namespace=network,
         identity=identity,
+        linked=linking.environment(container.name, linked),
         confinement=_confine(room, container),
         cgroup_version=room.host.hierarchy.version,
         cgroup_parent=room.host.hierarchy.parent,
@@ -207,7 +214,9 @@ def _confine(room: Room, container: Container) -> confinement.Confinement:
     )
 
 
-def _name_files(room: Room, container: Container, place: Paths, attachment: Attachment | None) -> list[spec.BoundPath]:
+def _name_files(
+    room: Room, container: Container, place: Paths, attachment: Attachment | None, linked: Sequence[linking.Peer]
+) -> list[spec.BoundPath]:
     """hostname, hosts and resolv.conf, bound into /etc. A container that shares a network shares its files."""
     host = container.wanted.host
     sources = {"hostname": place.hostname, "hosts": place.hosts, "resolv.conf": place.resolv_conf}
@@ -219,7 +228,7 @@ def _name_files(room: Room, container: Container, place: Paths, attachment: Atta
         gateway = room.defaults.host_gateway or (str(leading.gateway) if leading else "127.0.0.1")
         hosts = joining.hosts_file(container, attachment.endpoints, host.extra_hosts, gateway)
         files.write_scratch(place.hostname, f"{spec.hostname(container)}\n".encode())
-        files.write_scratch(place.hosts, hosts.encode())
+        files.write_scratch(place.hosts, linking.hosts(hosts, linked).encode())
         files.write_scratch(place.resolv_conf, attachment.resolv_conf.encode())
     return [spec.BoundPath(str(source), f"/etc/{name}") for name, source in sources.items()]
 

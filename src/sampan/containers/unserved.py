@@ -15,11 +15,6 @@ class OptionUnserved(errors.Invalid):
 
 def check(host: HostConfig, *, realtime: bool) -> None:
     """Raises `OptionUnserved` naming the first such option. `realtime`: the kernel shares out real-time processor."""
-    if host.links:
-        raise OptionUnserved(
-            "--link is not supported by this version of Sampan",
-            remedy="use a network of your own: containers on it find each other by name",
-        )
     if host.userns_mode not in ("", "host"):
         raise OptionUnserved(
             f"invalid userns mode: {host.userns_mode!r}",

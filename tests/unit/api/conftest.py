@@ -225,6 +225,9 @@ class FakeContainers:
             MountPoint("volume", "pantry", "/data"),
         )
 
+    def links(self, item: Container) -> None:
+        return None
+
     def network(self, reference: str) -> Attachment | None:
         item = self.get(reference)
         if not item.alive:

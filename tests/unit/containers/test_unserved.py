@@ -9,7 +9,6 @@ from sampan.containers.unserved import OptionUnserved
 @pytest.mark.parametrize(
     ("body", "option"),
     [
-        ({"Links": ["a:b"]}, "--link"),
         ({"UsernsMode": "private"}, "invalid userns mode"),
         ({"StorageOpt": {"size": "1g"}}, "--storage-opt"),
         ({"VolumeDriver": "nfs"}, "error looking up volume plugin nfs"),

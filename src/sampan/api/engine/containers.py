@@ -122,7 +122,8 @@ async def update(call: Call) -> web.StreamResponse:
 async def remove(call: Call) -> web.StreamResponse:
     """DELETE /containers/{name}."""
     if call.query.switch("link"):
-        raise InvalidRequest("links between containers are not supported", remedy="use a network of your own")
+        await call.engine.containers.unlink(call.name)
+        return done()
     await call.engine.containers.remove(call.name, force=call.query.switch("force"), volumes=call.query.switch("v"))
     return done()
 

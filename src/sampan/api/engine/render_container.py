@@ -52,6 +52,7 @@ class View:
     hostname_path: str = ""
     hosts_path: str = ""
     resolv_conf_path: str = ""
+    links: Sequence[str] | None = None
     storage_driver: str = ""
     cgroup_version: str = "1"
     health: Health | None = None
@@ -130,7 +131,7 @@ def inspect(view: View) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(view.execs) or None,
-        "HostConfig": host_config(container.wanted.host, view.cgroup_version),
+        "HostConfig": host_config(container.wanted.host, view.cgroup_version) | _links(view),
         "GraphDriver": {"Data": None, "Name": view.storage_driver},
         "Mounts": [mount(point, view.volumes_root) for point in view.mounts if point.kind != "tmpfs"],
         "Config": config(container.wanted.config),
@@ -181,6 +182,11 @@ def _health(health: Health) -> dict[str, Any]:
 def config(wanted: Config) -> dict[str, Any]:
     """The `Config` part, as Go would write it."""
     return _like_go(msgspec.to_builtins(wanted), _CONFIG_OMITTED, _CONFIG_NULL)
+
+
+def _links(view: View) -> dict[str, Any]:
+    """As dockerd: stored with ids, shown with names."""
+    return {"Links": list(view.links)} if view.links is not None else {}
 
 
 def host_config(wanted: HostConfig, cgroup_version: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ TABLE: tuple[Route, ...] = (
     Route("POST", "/containers/{name}/rename", containers.rename),
     Route("POST", "/containers/{name}/update", containers.update),
     Route("POST", "/containers/{name}/resize", containers.resize),
-    Route("DELETE", "/containers/{name}", containers.remove),
+    Route("DELETE", "/containers/{name*}", containers.remove),
     # exec
     Route("POST", "/containers/{name}/exec", execs.create),
     Route("POST", "/exec/{name}/start", streams.exec_start),

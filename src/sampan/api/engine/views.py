@@ -44,6 +44,7 @@ async def container(engine: Engine, item: Container, *, with_size: bool = False)
         hostname_path=str(paths.hostname),
         hosts_path=str(paths.hosts),
         resolv_conf_path=str(paths.resolv_conf),
+        links=engine.containers.links(item),
         storage_driver=engine.facts.storage_driver,
         cgroup_version=engine.facts.cgroup_version,
         health=engine.containers.health.of(item),
