@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,17 +29,19 @@ from sampan.formats.tar import EntryKind, TarEntry
 pytestmark = [pytest.mark.root, pytest.mark.peer]
 LIMIT_S = 120
 ENGINES = [name for name in ("sampan", "docker-26.1", "docker-20.10") if name in peers.available()]
+OWN, OWN_PROGRAM = "own", str(Path(sys.executable).with_name("sampan"))
 IMAGE = "bb:1"
 
 
 class Cli:
-    """The docker command line at one engine."""
+    """A command line at one engine: the stock docker's, or our own."""
 
-    def __init__(self, engine: peers.Engine) -> None:
+    def __init__(self, engine: peers.Engine, program: str) -> None:
         self.engine = engine
+        self.program = program
 
     def run(self, *words: str, input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        command = [peers.docker_cli(), "-H", self.engine.host, *words]
+        command = [self.program, "-H", self.engine.host, *words]
         return subprocess.run(command, input=input or b"", capture_output=True, timeout=LIMIT_S, check=False)
 
     def __call__(self, *words: str, input: bytes | None = None) -> bytes:
@@ -62,15 +65,15 @@ class Cli:
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Cli]]:
     with peers.running(ENGINES, folder=tmp_path_factory.mktemp("engines")) as running:
-        found = {name: Cli(running[name]) for name in ENGINES}
+        found = {name: Cli(running[name], peers.docker_cli()) for name in ENGINES}
         for cli in found.values():
             cli("import", "-c", "CMD sleep 1000", "-", IMAGE, input=harbour.busybox_tar("one"))
         yield found
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[*ENGINES, OWN])
 def docker(request: pytest.FixtureRequest, engines: dict[str, Cli]) -> Iterator[Cli]:
-    cli = engines[request.param]
+    cli = engines[request.param] if request.param != OWN else Cli(engines["sampan"].engine, OWN_PROGRAM)
     yield cli
     left = cli.text("ps", "-aq").split()
     if left:

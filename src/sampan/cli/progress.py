@@ -17,6 +17,10 @@ def draw(lines: Iterable[dict[str, Any]], out: IO[str], *, quiet: bool = False) 
     for line in lines:
         if line.get("error"):
             raise failures.CliError(str(line["error"]))
+        if line.get("stream"):
+            places.clear()
+            out.write(line["stream"])
+            continue
         if quiet or not line.get("status"):
             continue
         key = line.get("id", "")
