@@ -93,6 +93,7 @@ class _Parts:
         self._size_bytes = size_bytes
         self._starts = starts
         self._parts = parts
+        self._last = 0  # the part that was read last: mostly the next read is in it, or in the one behind it
 
     def __len__(self) -> int:
         return self._size_bytes
@@ -111,11 +112,13 @@ class _Parts:
     def _read(self, start: int, stop: int) -> bytes:
         if start >= stop:
             return b""
-        number = bisect.bisect_right(self._starts, start) - 1
-        if number >= 0:
-            offset = start - self._starts[number]
+        for number in (self._last, self._last + 1, bisect.bisect_right(self._starts, start) - 1):
+            offset = start - self._starts[number] if 0 <= number < len(self._starts) else -1
+            if offset < 0:
+                continue
             piece = self._parts[number][offset : offset + stop - start]
             if len(piece) == stop - start:
+                self._last = number
                 return piece
         raise NotOutlined(f"the outline of a layer has no bytes {start} to {stop}", remedy="pull without lazy start")
 

@@ -24,6 +24,8 @@ AHEAD: Final = 1  # chunks fetched beyond those that somebody waits for
 SEGMENT: Final = 8  # chunks in one request of the background
 RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 30.0
+QUIET_S: Final = 1.0  # without a reader or a new layer, before the background goes on: a start has the network alone
+LONGEST_DEFERRAL_S: Final = 10.0  # for each segment, so that one busy reader does not hold everything up
 MOST_WRONG: Final = 3  # times that one reader's chunk may come damaged
 
 Connect = Callable[[pendings.Source], client.RegistryClient]
@@ -60,18 +62,25 @@ class Filler:
         self._limit_s = limit_s
         self._pace = pace
         self.stopping = threading.Event()
+        self._counting = threading.Lock()
+        self._readers = 0
+        self._busy_s = 0.0  # when somebody last waited, or a layer was begun
+
+    def hush(self) -> None:
+        """Something more urgent than the background goes on."""
+        self._busy_s = time.monotonic()
 
     def serve(self, layer: Pending, first: int, count: int) -> None:
         """Make sure of bytes that somebody waits for. Raises `NotHere`, `WrongChunk`, or what the registry did."""
         begin, end = layer.chunks(first, count)
-        with layer.changed:
-            layer.urgent += 1
+        with self._counting:
+            self._readers += 1
         try:
             self._insist(layer, begin, min(end + AHEAD, layer.chunks(0, layer.size_bytes)[1]), end)
         finally:
-            with layer.changed:
-                layer.urgent -= 1
-                layer.changed.notify_all()
+            with self._counting:
+                self._readers -= 1
+            self.hush()
 
     def fill(self, layer: Pending, on_trouble: Callable[[Exception], None]) -> bool:
         """Everything that is missing, until it is whole. False if it came to an end before."""
@@ -176,8 +185,14 @@ class Filler:
             layer.mark(number, HERE)
 
     def _let_readers_pass(self, layer: Pending) -> None:
-        with layer.changed:
-            layer.changed.wait_for(lambda: not layer.urgent or layer.over or self.stopping.is_set(), self._limit_s)
+        began_s = now_s = time.monotonic()
+        while now_s - began_s < LONGEST_DEFERRAL_S and not self.stopping.is_set() and not layer.over:
+            quiet_s = 0.0 if self._readers else now_s - self._busy_s
+            if quiet_s >= QUIET_S:
+                return
+            with layer.changed:
+                layer.changed.wait_for(lambda: layer.over or self.stopping.is_set(), QUIET_S - quiet_s)
+            now_s = time.monotonic()
 
 
 def _pieces(path: Path, start: int) -> Iterator[bytes]:

@@ -63,7 +63,6 @@ class Pending:
         self.inode = status.st_dev, status.st_ino
         self.states = bytearray([MISSING if seen else UNSEEN]) * found.chunks
         self.changed = threading.Condition()
-        self.urgent = 0  # readers that wait
         self.stopped = False  # the daemon ends
         self.over = ""  # why no more of it will come; "" while it may
         self.whole = False

@@ -185,6 +185,7 @@ class Lazy:
 
     def begin(self, content: bytes, found: outline.Outline, source: Source) -> LayerFacts:
         """Take in a layer by its outline, durably. The caller has the layer's turn. Raises what the driver refuses."""
+        self._filler.hush()
         facts = self.driver.prepare_from(found.diff_id.hex, found.content)
         files.make_directories(self._folder)
         layer = pending.create(self._folder, content, found, source)
@@ -196,6 +197,7 @@ class Lazy:
         with self._lock:
             self._layers[found.diff_id.hex] = layer
             self._inodes[layer.inode] = layer
+        self._filler.hush()
         self._start(layer)
         return facts
 
