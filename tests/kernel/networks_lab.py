@@ -385,7 +385,7 @@ async def _no_icc(lab: Lab) -> None:
     two = await lab.container(networks)
     lab.listen(inside(one), 80)
     with lab.listen(lab.outside, 80):
-        assert lab.reaches(inside(two), OUTSIDE, 80)
+        await lab.until(lambda: lab.reaches(inside(two), OUTSIDE, 80), "the world is reached")
     assert not lab.reaches(inside(two), ip(one), 80)
     assert lab.reaches(inside(two), HOST, 8080), "a published port stays open to neighbours"
 

@@ -261,6 +261,8 @@ class Inner(asyncio.Transport):
         """Send `close_notify`; the client may go on."""
         if self._ended or self._is_lost:
             return
+        if not self._paused:
+            self.pump()  # OpenSSL throws away a record that it finds while it says the end
         self._ended = True
         try:
             self._tls.unwrap()

@@ -82,6 +82,8 @@ def _tls(host: str, port: int, tls: Mapping[str, Any] | None) -> socket.socket:
     import os
     import ssl
 
+    from sampan.cli.endpoint import tls as halves
+
     tls = tls or {}
     context = ssl.create_default_context()
     wants = tls.get("asked") or ()
@@ -93,7 +95,7 @@ def _tls(host: str, port: int, tls: Mapping[str, Any] | None) -> socket.socket:
         context.load_cert_chain(tls["cert"], tls.get("key"))
     connected = socket.create_connection((host, port))
     try:
-        return context.wrap_socket(connected, server_hostname=tls.get("name") or host)
+        return halves.join(context, connected, tls.get("name") or host)
     except ssl.SSLError as error:
         connected.close()
         raise failures.NoDaemon(f"error during connect: TLS with {host}:{port}: {error}") from error
