@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @declare.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
 @declare.option("--no-stdin", is_flag=True, help="Do not attach stdin")
 @declare.option("--sig-proxy", type=bool, default=True, help="Pass signals on to the process")
-@declare.argument("container")
+@declare.argument("container", offers="container")
 def attach(container: str, *, detach_keys: str, no_stdin: bool, sig_proxy: bool) -> int:
     """Attach this terminal's streams to a running container."""
     client = daemon()
@@ -70,12 +70,16 @@ def _hold(client: Client, shown: Any, *, stdin: bool, keys: str, sig_proxy: bool
 @declare.option("--attach", "-a", is_flag=True, help="Attach stdout and stderr, and pass signals on")
 @declare.option("--interactive", "-i", is_flag=True, help="Attach the container's stdin")
 @declare.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
-@declare.argument("containers", nargs=-1, required=True)
+@declare.argument("containers", nargs=-1, required=True, offers="container")
 def start(containers: tuple[str, ...], *, attach: bool, interactive: bool, detach_keys: str) -> int:
     """Start one or more stopped containers."""
     client = daemon()
     if not (attach or interactive):
-        return each(containers, lambda name: client.post(f"/containers/{name}/start"))
+        failed: list[str] = []
+        each(containers, lambda name: client.post(f"/containers/{name}/start"), failed=failed)
+        if failed:
+            raise failures.CliError(f"Error: failed to start containers: {', '.join(failed)}")
+        return 0
     if len(containers) > 1:
         raise failures.BadUsage("you cannot start and attach multiple containers at once")
     shown = client.get(f"/containers/{containers[0]}/json")
@@ -97,8 +101,8 @@ def start(containers: tuple[str, ...], *, attach: bool, interactive: bool, detac
 @declare.option("--tty", "-t", is_flag=True, help="Allocate a terminal")
 @declare.option("--user", "-u", default="", help="User name or id")
 @declare.option("--workdir", "-w", default="", help="Working directory inside")
-@declare.argument("container")
-@declare.argument("command", nargs=-1, required=True)
+@declare.argument("container", offers="container")
+@declare.argument("command", nargs=-1, required=True, metavar="COMMAND [ARG...]")
 def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
     """Execute a command in a running container."""
     from pathlib import Path

@@ -21,8 +21,10 @@ def daemon() -> Client:
     return choose.for_this_run(session.chosen)
 
 
-def each(names: Iterable[str], verb: Callable[[str], Any], *, show: bool = True) -> int:
-    """Do it for every name, print those that went well, and tell the failures. 1 if any failed."""
+def each(
+    names: Iterable[str], verb: Callable[[str], Any], *, show: bool = True, failed: list[str] | None = None
+) -> int:
+    """Do it for every name, print those that went well, tell the failures and add them to `failed`. 1 if any failed."""
     code = 0
     for name in names:
         try:
@@ -33,6 +35,8 @@ def each(names: Iterable[str], verb: Callable[[str], Any], *, show: bool = True)
             sys.stdout.flush()
             sys.stderr.write(f"{error}\n")
             code = failures.GENERAL
+            if failed is not None:
+                failed.append(name)
         else:
             if show:
                 output.echo(name)

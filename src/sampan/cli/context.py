@@ -31,7 +31,7 @@ def list_(*, form: str | None, quiet: bool) -> int:
         output.echo("".join(f"{name}\n" for name in contexts.names()), nl=False)
         return 0
     rows = [_row(contexts.read(name), current, marked=form in (None, "", "table")) for name in contexts.names()]
-    output.echo(tables.listing(rows, COLUMNS, form or ""), nl=False)
+    output.echo(tables.listing(rows, COLUMNS, form or "", type_name="*formatter.clientContextContext"), nl=False)
     if os.environ.get("DOCKER_HOST") and current == contexts.DEFAULT:
         _warn("a context")
     return 0

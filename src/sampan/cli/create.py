@@ -1,111 +1,19 @@
 """`run`'s and `create`'s options, and the body of `POST /containers/create` they make.
 
-The options are a table of declarations; `body` is pure: files and environment come in.
+The options are a table (`create_options.py`); `body` is pure: files and environment come in.
 Source: docker/cli, cli/command/container/opts.go.
 """
 
 from __future__ import annotations
 
-from sampan.cli import specs, units
-from sampan.cli.line import declare
+from sampan.cli import requests, specs, units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     Options = Mapping[str, Any]
-    Command = Callable[..., Any]
-
-
-# (declarations, keyword arguments)
-_MANY = {"multiple": True}
-_FLAG = {"is_flag": True}
-OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--add-host",), _MANY | {"help": "Add a host-to-address mapping (host:ip)"}),
-    (("--attach", "-a"), _MANY | {"help": "Attach to stdin, stdout or stderr"}),
-    (("--blkio-weight",), {"type": int, "default": 0, "help": "Block IO weight, 10 to 1000"}),
-    (("--cap-add",), _MANY | {"help": "Add a Linux capability"}),
-    (("--cap-drop",), _MANY | {"help": "Drop a Linux capability"}),
-    (("--cgroup-parent",), {"default": "", "help": "Parent cgroup of the container"}),
-    (("--cgroupns",), {"default": "", "help": "Cgroup namespace: host or private"}),
-    (("--cidfile",), {"default": "", "help": "Write the container's id to this file"}),
-    (("--cpu-period",), {"type": int, "default": 0, "help": "CPU CFS period in microseconds"}),
-    (("--cpu-quota",), {"type": int, "default": 0, "help": "CPU CFS quota in microseconds"}),
-    (("--cpu-shares", "-c"), {"type": int, "default": 0, "help": "CPU shares (relative weight)"}),
-    (("--cpus",), {"default": "", "help": "Number of CPUs"}),
-    (("--cpuset-cpus",), {"default": "", "help": "CPUs that may be used (0-3, 0,1)"}),
-    (("--cpuset-mems",), {"default": "", "help": "Memory nodes that may be used"}),
-    (("--device",), _MANY | {"help": "Add a host device"}),
-    (("--device-cgroup-rule",), _MANY | {"help": "Add a rule to the allowed devices"}),
-    (("--dns",), _MANY | {"help": "DNS servers"}),
-    (("--dns-option", "--dns-opt"), _MANY | {"help": "DNS options"}),
-    (("--dns-search",), _MANY | {"help": "DNS search domains"}),
-    (("--domainname",), {"default": "", "help": "NIS domain name"}),
-    (("--entrypoint",), {"default": None, "help": "Replace the image's ENTRYPOINT"}),
-    (("--env", "-e"), _MANY | {"help": "Environment variables"}),
-    (("--env-file",), _MANY | {"help": "Read environment variables from a file"}),
-    (("--expose",), _MANY | {"help": "Expose a port or a range of ports"}),
-    (("--group-add",), _MANY | {"help": "Additional groups to join"}),
-    (("--hostname", "-h"), {"default": "", "help": "Host name inside"}),
-    (("--init",), _FLAG | {"help": "Run an init inside that reaps processes"}),
-    (("--interactive", "-i"), _FLAG | {"help": "Keep stdin open even if not attached"}),
-    (("--ip",), {"default": "", "help": "IPv4 address"}),
-    (("--ipc",), {"default": "", "help": "IPC mode"}),
-    (("--isolation",), {"default": "", "hidden": True}),
-    (("--label", "-l"), _MANY | {"help": "Labels"}),
-    (("--label-file",), _MANY | {"help": "Read labels from a file"}),
-    (("--link",), _MANY | {"help": "Link to another container"}),
-    (("--log-driver",), {"default": "", "help": "Log driver"}),
-    (("--log-opt",), _MANY | {"help": "Log driver options"}),
-    (("--mac-address",), {"default": "", "help": "MAC address"}),
-    (("--memory", "-m"), {"default": "", "help": "Memory limit"}),
-    (("--memory-reservation",), {"default": "", "help": "Memory soft limit"}),
-    (("--memory-swap",), {"default": "", "help": "Memory and swap limit; -1 for no limit of swap"}),
-    (("--memory-swappiness",), {"type": int, "default": -1, "help": "Swappiness, 0 to 100"}),
-    (("--mount",), _MANY | {"help": "Attach a filesystem mount"}),
-    (("--name",), {"default": "", "help": "Name of the container"}),
-    (("--network", "--net"), _MANY | {"help": "Connect to a network"}),
-    (("--network-alias", "--net-alias"), _MANY | {"help": "Names on the network"}),
-    (("--oom-kill-disable",), _FLAG | {"help": "Disable the OOM killer"}),
-    (("--oom-score-adj",), {"type": int, "default": 0, "help": "The host's OOM preference, -1000 to 1000"}),
-    (("--pid",), {"default": "", "help": "PID namespace"}),
-    (("--pids-limit",), {"type": int, "default": 0, "help": "Limit of processes; -1 for none"}),
-    (("--platform",), {"default": "", "help": "Platform of the image"}),
-    (("--privileged",), _FLAG | {"help": "Give extended privileges"}),
-    (("--publish", "-p"), _MANY | {"help": "Publish ports to the host"}),
-    (("--publish-all", "-P"), _FLAG | {"help": "Publish all exposed ports to random ports"}),
-    (("--pull",), {"default": "missing", "values": ("always", "missing", "never"), "help": "When to pull"}),
-    (("--quiet", "-q"), _FLAG | {"help": "No output of a pull"}),
-    (("--read-only",), _FLAG | {"help": "Mount the root filesystem read only"}),
-    (("--restart",), {"default": "no", "help": "Restart policy: no, always, unless-stopped, on-failure[:N]"}),
-    (("--rm",), _FLAG | {"help": "Remove the container when it exits"}),
-    (("--runtime",), {"default": "", "help": "OCI runtime"}),
-    (("--security-opt",), _MANY | {"help": "Security options"}),
-    (("--shm-size",), {"default": "", "help": "Size of /dev/shm"}),
-    (("--stop-signal",), {"default": "", "help": "Signal to stop the container"}),
-    (("--stop-timeout",), {"type": int, "default": None, "help": "Seconds until a stop becomes a kill"}),
-    (("--storage-opt",), _MANY | {"help": "Storage driver options"}),
-    (("--sysctl",), _MANY | {"help": "Sysctl options"}),
-    (("--tmpfs",), _MANY | {"help": "Mount a tmpfs"}),
-    (("--tty", "-t"), _FLAG | {"help": "Allocate a terminal"}),
-    (("--ulimit",), _MANY | {"help": "Ulimits"}),
-    (("--user", "-u"), {"default": "", "help": "User name or id (name|uid[:group|gid])"}),
-    (("--userns",), {"default": "", "help": "User namespace"}),
-    (("--uts",), {"default": "", "help": "UTS namespace"}),
-    (("--volume", "-v"), _MANY | {"help": "Bind mount a volume"}),
-    (("--volume-driver",), {"default": "", "help": "Volume driver"}),
-    (("--volumes-from",), _MANY | {"help": "Mount the volumes of other containers"}),
-    (("--workdir", "-w"), {"default": "", "help": "Working directory inside"}),
-    (("--disable-content-trust",), {"type": bool, "default": True, "hidden": True}),
-)
-
-
-def with_options(command: Command) -> Command:
-    """A decorator: all of `OPTIONS`."""
-    for declarations, keywords in reversed(OPTIONS):
-        command = declare.option(*declarations, **keywords)(command)
-    return command
 
 
 class Surroundings:
@@ -126,10 +34,11 @@ def body(
     options: Options, image: str, command: Sequence[str], around: Surroundings, *, detached: bool = False
 ) -> dict[str, Any]:
     """The whole body. Raises: BadUsage."""
+    check(options)
     exposed, bindings = specs.parse_ports(options["publish"])
     exposed |= specs.parse_exposed(options["expose"])
     binds, volumes = specs.parse_volumes(options["volume"], around.directory)
-    networks = [_network(text) for text in options["network"]]
+    networks = [specs.parse_network(text) for text in options["network"]]
     answer: dict[str, Any] = {"Image": image, "Tty": options["tty"], "OpenStdin": options["interactive"]}
     answer |= attached(options, detached=detached)
     answer["Env"] = specs.read_environment(
@@ -152,21 +61,33 @@ def body(
     }
     if options["stop_timeout"] is not None:
         answer["StopTimeout"] = options["stop_timeout"]
+    health = requests.health(options)
+    if health:
+        answer["Healthcheck"] = health
     answer["HostConfig"] = _host(options, around) | {"Binds": binds, "PortBindings": bindings}
     answer["HostConfig"]["NetworkMode"] = networks[0][0] if networks else "default"
     answer["NetworkingConfig"] = {"EndpointsConfig": _endpoints(options, networks)}
     return answer
 
 
+def check(options: Options) -> None:
+    """Options that exclude each other. Raises: BadUsage."""
+    if options["pull"] not in ("always", "missing", "never"):
+        raise specs.bad(f'invalid pull option: \'{options["pull"]}\': must be one of "always", "missing" or "never"')
+    if options["rm"] and options["restart"] not in ("", "no"):
+        raise specs.bad("conflicting options: cannot specify both --restart and --rm")
+    if options["mac_address"] and not specs.is_mac_address(options["mac_address"]):
+        raise specs.bad(f"{options['mac_address']} is not a valid mac address")
+    if not -1 <= options["memory_swappiness"] <= 100:
+        raise specs.bad(f"invalid value: {options['memory_swappiness']}. Valid memory swappiness range is 0-100")
+    if options["use_api_socket"]:
+        raise specs.bad("--use-api-socket is experimental in docker and not served: bind the socket by -v instead")
+
+
 def attached(options: Options, *, detached: bool) -> dict[str, bool]:
     """Which streams the client holds; stdin closes with it when it holds one."""
     wanted = {text.lower() for text in options["attach"]}
-    unknown = wanted - {"stdin", "stdout", "stderr"}
-    if unknown:
-        raise specs.bad(f"invalid argument {unknown.pop()!r} for -a: valid streams are STDIN, STDOUT and STDERR")
     if detached:
-        if wanted:
-            raise specs.bad("Conflicting options: -a and -d")
         return {"AttachStdin": False, "AttachStdout": False, "AttachStderr": False, "StdinOnce": False}
     if not wanted:
         wanted = {"stdout", "stderr"} | ({"stdin"} if options["interactive"] else set())
@@ -184,37 +105,15 @@ def _label_lines(options: Options, around: Surroundings) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _network(text: str) -> tuple[str, dict[str, Any]]:
-    """`name`, or `name=net,alias=a,ip=1.2.3.4,mac-address=…`."""
-    if "=" not in text:
-        return text, {}
-    name = ""
-    settings: dict[str, Any] = {}
-    for part in text.split(","):
-        key, _, value = part.partition("=")
-        match key.lower():
-            case "name":
-                name = value
-            case "alias":
-                settings.setdefault("Aliases", []).append(value)
-            case "ip":
-                settings["IPAMConfig"] = {"IPv4Address": value}
-            case "mac-address":
-                settings["MacAddress"] = value
-            case "driver-opt":
-                settings.setdefault("DriverOpts", {}).update(specs.parse_pairs([value]))
-            case _:
-                raise specs.bad(f"invalid field key {key}")
-    return name, settings
-
-
 def _endpoints(options: Options, networks: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """Settings by network. `--ip`, `--network-alias` and `--mac-address` belong to the first."""
     first: dict[str, Any] = {}
     if options["network_alias"]:
         first["Aliases"] = list(options["network_alias"])
-    if options["ip"]:
-        first["IPAMConfig"] = {"IPv4Address": options["ip"]}
+    addresses = {"IPv4Address": options["ip"], "IPv6Address": options["ip6"], "LinkLocalIPs": options["link_local_ip"]}
+    addresses = {key: list(value) if isinstance(value, tuple) else value for key, value in addresses.items() if value}
+    if addresses:
+        first["IPAMConfig"] = addresses
     if options["mac_address"]:
         first["MacAddress"] = options["mac_address"]
     if options["link"] and networks and networks[0][0] not in ("default", "bridge"):
@@ -259,23 +158,39 @@ def _host(options: Options, around: Surroundings) -> dict[str, Any]:
         "ShmSize": units.parse_size(options["shm_size"]) if options["shm_size"] else 0,
         "Mounts": [specs.parse_mount(text, around.directory) for text in options["mount"]],
     }
-    if options["init"]:
-        host["Init"] = True
+    if options["init"] is not None:
+        host["Init"] = options["init"]
+    if options["annotation"]:
+        host["Annotations"] = specs.parse_pairs(options["annotation"])
     return host | _resources(options)
 
 
 def _resources(options: Options) -> dict[str, Any]:
     swap = options["memory_swap"]
     found: dict[str, Any] = {
+        "BlkioDeviceReadBps": [specs.parse_throttle(text) for text in options["device_read_bps"]],
+        "BlkioDeviceReadIOps": [specs.parse_throttle(text, plain=True) for text in options["device_read_iops"]],
+        "BlkioDeviceWriteBps": [specs.parse_throttle(text) for text in options["device_write_bps"]],
+        "BlkioDeviceWriteIOps": [specs.parse_throttle(text, plain=True) for text in options["device_write_iops"]],
         "BlkioWeight": options["blkio_weight"],
+        "BlkioWeightDevice": [specs.parse_weight(text) for text in options["blkio_weight_device"]],
         "CgroupParent": options["cgroup_parent"],
+        "CpuCount": options["cpu_count"],
+        "CpuPercent": options["cpu_percent"],
         "CpuPeriod": options["cpu_period"],
         "CpuQuota": options["cpu_quota"],
+        "CpuRealtimePeriod": options["cpu_rt_period"],
+        "CpuRealtimeRuntime": options["cpu_rt_runtime"],
         "CpuShares": options["cpu_shares"],
         "CpusetCpus": options["cpuset_cpus"],
         "CpusetMems": options["cpuset_mems"],
         "Devices": [specs.parse_device(text) for text in options["device"]],
         "DeviceCgroupRules": list(options["device_cgroup_rule"]),
+        "DeviceRequests": [request for text in options["gpus"] for request in requests.gpus(text)],
+        "IOMaximumBandwidth": units.parse_size(options["io_maxbandwidth"]) if options["io_maxbandwidth"] else 0,
+        "IOMaximumIOps": options["io_maxiops"],
+        "Isolation": options["isolation"],
+        "KernelMemory": units.parse_size(options["kernel_memory"]) if options["kernel_memory"] else 0,
         "Memory": units.parse_size(options["memory"]) if options["memory"] else 0,
         "MemoryReservation": units.parse_size(options["memory_reservation"]) if options["memory_reservation"] else 0,
         "MemorySwap": -1 if swap == "-1" else units.parse_size(swap) if swap else 0,

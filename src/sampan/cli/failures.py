@@ -41,6 +41,13 @@ class BadUsage(CliError):
     """Options that cannot be meant."""
 
 
+class Cancelled(CliError):
+    """A person said no: nothing to tell, and no failure."""
+
+    def __init__(self) -> None:
+        super().__init__("", 0)
+
+
 class NotATerminal(BadUsage):
     """`-it` with something else at the other end."""
 

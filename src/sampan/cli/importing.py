@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sampan.cli import failures, progress
+from sampan.cli import failures, progress, running
 from sampan.cli.common import daemon
 from sampan.cli.line import declare
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @declare.option("--change", "-c", multiple=True, help="Apply a Dockerfile instruction")
 @declare.option("--message", "-m", default="", help="Commit message")
 @declare.option("--platform", default="", help="Platform of the image")
-@declare.argument("source", metavar="FILE|DIRECTORY|-")
+@declare.argument("source", metavar="FILE|DIRECTORY|-", offers="file")
 @declare.argument("reference", default="", metavar="[REPOSITORY[:TAG]]")
 def import_(source: str, reference: str, *, change: tuple[str, ...], message: str, platform: str) -> int:
     """Import a tarball (compressed or not), or a directory as it is, to make an image."""
@@ -52,5 +52,9 @@ def _tar_of(source: str) -> Iterator[IO[bytes]]:
         if packing.returncode:
             raise failures.CliError(f"tar could not read all of {source}; the image is incomplete: remove it")
     else:
-        with Path(source).open("rb") as content:
+        try:
+            content = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening it may fail here
+        except OSError as error:
+            raise failures.CliError(running.unreadable(error)) from error
+        with content:
             yield content

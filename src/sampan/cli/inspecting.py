@@ -8,17 +8,22 @@ import sys
 from sampan.cli import failures, output
 from sampan.cli.common import daemon
 from sampan.cli.line import declare
-from sampan.cli.template import Template
+from sampan.cli.template import Template, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 CONTAINER = ("container", "/containers/{}/json")
 IMAGE = ("image", "/images/{}/json")
 NETWORK = ("network", "/networks/{}")
 VOLUME = ("volume", "/volumes/{}")
+# Those that docker names; of some there are none here.
+TYPES = tuple(
+    f'"{name}"'
+    for name in ("config", "container", "image", "network", "node", "plugin", "secret", "service", "task", "volume")
+)
 KINDS = (CONTAINER, IMAGE, NETWORK, VOLUME)
 
 
@@ -33,14 +38,16 @@ def show(names: Sequence[str], form: str, kinds: Sequence[tuple[str, str]], *, s
                 raise
             missing.append(error.message if len(kinds) == 1 else f"No such object: {name}")
     if form in ("", "json"):
-        text = json.dumps(found, indent=4 if not form else None, ensure_ascii=False)
-        if form:
-            text = "\n".join(json.dumps(item, separators=(",", ":"), ensure_ascii=False) for item in found)
+        text = json.dumps(found, indent=4, ensure_ascii=False) if not form else to_json(found)
         output.echo(text)
     else:
-        template = Template(form.replace("\\t", "\t").replace("\\n", "\n"))
+        template = Template(form, strict=True, parse_code=64)
         for item in found:
-            output.echo(template.render(item))
+            try:
+                output.echo(template.render(item))
+            except failures.BadUsage:
+                output.echo()
+                raise
     for text in missing:
         sys.stderr.write(f"Error: {text}\n" if len(kinds) > 1 else f"Error response from daemon: {text}\n")
     return failures.GENERAL if missing else 0
@@ -58,29 +65,16 @@ def _find(name: str, kinds: Sequence[tuple[str, str]], *, size: bool) -> Any:
     raise failures.BadUsage("nothing to look for")
 
 
-def unless_missing(verb: Callable[[str], Any], *, force: bool) -> Callable[[str], Any]:
-    """With `force`, what does not exist is as good as removed."""
-
-    def careful(name: str) -> None:
-        try:
-            verb(name)
-        except failures.DaemonError as error:
-            if not (force and error.status == 404):
-                raise
-
-    return careful
-
-
 @declare.command()
 @declare.option("--format", "-f", "form", default="", help="json or a template")
 @declare.option("--size", "-s", is_flag=True, help="Show file sizes of containers")
 @declare.option("--type", "kind", default="", help="Only objects of this type")
-@declare.argument("names", nargs=-1, required=True)
+@declare.argument("names", nargs=-1, required=True, metavar="NAME|ID [NAME|ID...]", offers="any")
 def inspect(names: tuple[str, ...], *, form: str, size: bool, kind: str) -> int:
     """Return low-level information on objects."""
     kinds = [one for one in KINDS if kind in ("", one[0])]
     if not kinds:
-        raise failures.BadUsage(f'unknown type: "{kind}": must be one of container, image, network, volume')
+        raise failures.BadUsage(f'unknown type: "{kind}": must be one of {", ".join(TYPES)}')
     return show(names, form, kinds, size=size)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @declare.option("--tail", "-n", default="all", help="Lines from the end")
 @declare.option("--timestamps", "-t", is_flag=True, help="Show timestamps")
 @declare.option("--until", default="", help="Until a time, or as long ago")
-@declare.argument("container")
+@declare.argument("container", offers="container")
 def logs(container: str, *, details: bool, follow: bool, since: str, tail: str, timestamps: bool, until: str) -> int:
     """Fetch the logs of a container."""
     from sampan.cli import terminal
@@ -69,7 +69,7 @@ def timestamp(text: str, now_s: float) -> str:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise failures.BadUsage(f"invalid value for time: {text!r}") from error
+        raise failures.BadUsage(f'failed to parse value as time or duration: "{text}"') from error
     if moment.tzinfo is None and "T" not in text:
         moment = moment.replace(tzinfo=UTC)
     return f"{moment.timestamp():.9f}"

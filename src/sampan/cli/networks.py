@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from sampan.cli import filters, inspecting, output, specs, tables
-from sampan.cli.common import daemon, each
+from sampan.cli import failures, filters, inspecting, output, specs, tables
+from sampan.cli.common import daemon
 from sampan.cli.line import declare
+from sampan.cli.settings import file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+HEADINGS = {"CreatedAt": "CREATED AT", "IPv4": "IPV4", "IPv6": "IPV6"}
 COLUMNS = {"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE"}
 
 
@@ -29,52 +31,105 @@ def list_(*, chosen: tuple[str, ...], form: str, no_trunc: bool, quiet: bool) ->
             "Scope": item["Scope"],
             "Internal": str(item["Internal"]).lower(),
             "IPv6": str(item["EnableIPv6"]).lower(),
-            "CreatedAt": item["Created"],
-            "Labels": ",".join(f"{key}={value}" for key, value in sorted((item["Labels"] or {}).items())),
+            "IPv4": str(item.get("EnableIPv4", False)).lower(),
+            "CreatedAt": go_time(item["Created"]),
+            "Labels": tables.labels(item["Labels"]),
         }
         for item in sorted(found, key=lambda item: item["Name"])
     ]
     if quiet and form in ("", "table"):
         output.echo("".join(f"{item['ID']}\n" for item in rows), nl=False)
         return 0
-    output.echo(tables.listing(rows, COLUMNS, form), nl=False)
+    if not form:
+        form = str(file.read().get("networksFormat") or "")
+    output.echo(tables.listing(rows, COLUMNS, form, type_name="*network.networkContext", headings=HEADINGS), nl=False)
     return 0
 
 
+def go_time(text: str) -> str:
+    """`2026-11-24T18:29:49.9447Z` as Go prints a time. Pure."""
+    day, _, rest = text.partition("T")
+    return f"{day} {rest.removesuffix('Z')} +0000 UTC" if text.endswith("Z") else text
+
+
 def create_body(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The body of `POST /networks/create`. Pure."""
-    pool = {
-        "Subnet": options["subnet"],
-        "IPRange": options["ip_range"],
-        "Gateway": options["gateway"],
-        "AuxiliaryAddresses": specs.parse_pairs(options["aux_address"]),
-    }
-    pool = {key: value for key, value in pool.items() if value}
-    return {
+    """The body of `POST /networks/create`. Pure. Raises: BadUsage."""
+    body = {
         "Name": name,
         "Driver": options["driver"],
+        "Scope": options["scope"],
         "Internal": options["internal"],
         "Attachable": options["attachable"],
+        "Ingress": options["ingress"],
+        "ConfigOnly": options["config_only"],
         "EnableIPv6": options["ipv6"],
-        "IPAM": {"Driver": options["ipam_driver"], "Options": {}, "Config": [pool] if pool else []},
+        "IPAM": {
+            "Driver": options["ipam_driver"],
+            "Options": specs.parse_pairs(options["ipam_opt"]),
+            "Config": pools(options),
+        },
         "Options": specs.parse_pairs(options["opt"]),
         "Labels": specs.parse_pairs(options["label"]),
     }
+    if options["ipv4"] is not None:
+        body["EnableIPv4"] = options["ipv4"]
+    if options["config_from"]:
+        body["ConfigFrom"] = {"Network": options["config_from"]}
+    return body
+
+
+def pools(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each subnet with the range, gateway and addresses that lie in it. Pure. Raises: BadUsage."""
+    if options["subnet"] and len(options["subnet"]) < max(len(options["ip_range"]), len(options["gateway"])):
+        raise failures.BadUsage("every ip-range or gateway must have a corresponding subnet")
+    if not options["subnet"]:
+        if options["ip_range"] or options["gateway"]:
+            raise failures.BadUsage("every ip-range or gateway must have a corresponding subnet")
+        return []
+    import ipaddress
+
+    try:
+        found = {ipaddress.ip_network(text, strict=False): {"Subnet": text} for text in options["subnet"]}
+        pairs = [("IPRange", text) for text in options["ip_range"]] + [("Gateway", text) for text in options["gateway"]]
+        for member, text in pairs:
+            _pool_of(text, found, member)[member] = text
+        for text in options["aux_address"]:
+            key, _, address = text.partition("=")
+            _pool_of(address, found, "aux-address").setdefault("AuxiliaryAddresses", {})[key] = address
+    except ValueError as error:
+        raise failures.BadUsage(f"invalid subnet: {error}") from error
+    return list(found.values())
+
+
+def _pool_of(text: str, found: dict[Any, dict[str, Any]], what: str) -> dict[str, Any]:
+    import ipaddress
+
+    address = ipaddress.ip_network(text, strict=False).network_address
+    for network, pool in found.items():
+        if address in network and (what == "aux-address" or what not in pool):
+            return pool
+    raise failures.BadUsage(f"no matching subnet for {what.replace('IPRange', 'range').lower()} {text}")
 
 
 @declare.command()
 @declare.option("--attachable", is_flag=True, help="Allow containers to attach by hand")
-@declare.option("--aux-address", multiple=True, help="Addresses that are taken already")
+@declare.option("--aux-address", kind="map", help="Addresses that are taken already (name=address)")
+@declare.option("--config-from", default="", help="Network whose settings are used (swarm)")
+@declare.option("--config-only", is_flag=True, help="Settings without a network (swarm)")
 @declare.option("--driver", "-d", default="bridge", help="Driver")
-@declare.option("--gateway", default="", help="Gateway of the subnet")
+@declare.option("--gateway", kind="strings", help="Gateway of each subnet")
+@declare.option("--ingress", is_flag=True, help="Routing mesh (swarm)")
 @declare.option("--internal", is_flag=True, help="No way to the outside")
-@declare.option("--ip-range", default="", help="Give addresses from this part of the subnet")
+@declare.option("--ip-range", kind="strings", help="Give addresses from this part of each subnet")
 @declare.option("--ipam-driver", default="default", help="Driver for addresses")
+@declare.option("--ipam-opt", kind="map", help="Options of the driver for addresses")
+@declare.option("--ipv4", type=bool, default=None, help="Use IPv4 (default true)")
 @declare.option("--ipv6", is_flag=True, help="Use IPv6 too")
 @declare.option("--label", multiple=True, help="Labels")
-@declare.option("--opt", "-o", multiple=True, help="Options of the driver")
-@declare.option("--subnet", default="", help="Subnet in CIDR form")
-@declare.argument("name")
+@declare.option("--opt", "-o", kind="map", help="Options of the driver")
+@declare.option("--scope", default="", help="Scope: local")
+@declare.option("--subnet", kind="strings", help="Subnets in CIDR form")
+@declare.argument("name", metavar="NETWORK")
 def create(name: str, **options: Any) -> int:
     """Create a network."""
     output.echo(daemon().post("/networks/create", body=create_body(name, options))["Id"])
@@ -83,34 +138,62 @@ def create(name: str, **options: Any) -> int:
 
 @declare.command()
 @declare.option("--force", "-f", is_flag=True, help="No error for a network that does not exist")
-@declare.argument("networks", nargs=-1, required=True)
+@declare.argument("networks", nargs=-1, required=True, offers="network")
 def remove(networks: tuple[str, ...], *, force: bool) -> int:
     """Remove one or more networks."""
     client = daemon()
-    return each(networks, inspecting.unless_missing(lambda name: client.delete(f"/networks/{name}"), force=force))
+    code = 0
+    for name in networks:
+        try:
+            client.delete(f"/networks/{name}")
+        except failures.NoDaemon:
+            raise
+        except failures.DaemonError as error:
+            if force and error.status == 404:
+                continue
+            output.echo(error, err=True)
+            code = failures.GENERAL
+        else:
+            output.echo(name)
+    if code:
+        raise failures.CliError("exit status 1", code)  # docker says so
+    return 0
 
 
 @declare.command()
 @declare.option("--format", "-f", "form", default="", help="json or a template")
-@declare.option("--verbose", "-v", is_flag=True, hidden=True)
-@declare.argument("networks", nargs=-1, required=True)
+@declare.option("--verbose", "-v", is_flag=True, help="More details (swarm)")
+@declare.argument("networks", nargs=-1, required=True, offers="network")
 def inspect(networks: tuple[str, ...], *, form: str, verbose: bool) -> int:
     """Display detailed information on networks."""
     return inspecting.show(networks, form, [inspecting.NETWORK])
 
 
 @declare.command()
-@declare.option("--alias", multiple=True, help="Names on the network")
-@declare.option("--driver-opt", multiple=True, help="Driver options")
+@declare.option("--alias", kind="strings", help="Names on the network")
+@declare.option("--driver-opt", kind="strings", help="Driver options")
+@declare.option("--gw-priority", type=int, default=0, help="The network with the highest gives the default gateway")
 @declare.option("--ip", default="", help="IPv4 address")
-@declare.argument("network_name", metavar="NETWORK")
-@declare.argument("container")
-def connect(network_name: str, container: str, *, alias: tuple[str, ...], driver_opt: tuple[str, ...], ip: str) -> int:
+@declare.option("--ip6", default="", help="IPv6 address")
+@declare.option("--link", multiple=True, help="Link to another container")
+@declare.option("--link-local-ip", kind="strings", help="Link-local addresses")
+@declare.argument("network_name", metavar="NETWORK", offers="network")
+@declare.argument("container", offers="container")
+def connect(network_name: str, container: str, **options: Any) -> int:
     """Connect a container to a network."""
-    settings: dict[str, Any] = {"Aliases": list(alias), "DriverOpts": specs.parse_pairs(driver_opt)}
-    if ip:
-        settings["IPAMConfig"] = {"IPv4Address": ip}
-    body = {"Container": container, "EndpointConfig": settings}
+    addresses = {
+        "IPv4Address": options["ip"],
+        "IPv6Address": options["ip6"],
+        "LinkLocalIPs": list(options["link_local_ip"]),
+    }
+    settings: dict[str, Any] = {
+        "IPAMConfig": {key: value for key, value in addresses.items() if value},
+        "Links": list(options["link"]),
+        "Aliases": list(options["alias"]),
+        "DriverOpts": specs.parse_pairs(options["driver_opt"]),
+        "GwPriority": options["gw_priority"],
+    }
+    body = {"Container": container, "EndpointConfig": {key: value for key, value in settings.items() if value}}
     daemon().post(f"/networks/{network_name}/connect", body=body)
     return 0
 

@@ -15,6 +15,4 @@ def confirmed(warning: str) -> bool:
     sys.stdout.write(f"{warning} [y/N] ")
     sys.stdout.flush()
     answer = sys.stdin.readline()
-    if not answer:
-        sys.stdout.write("\n")
     return answer.strip().lower() in ("y", "yes")

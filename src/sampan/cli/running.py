@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from sampan.api.engine import detach
 from sampan.cli import create as creating
-from sampan.cli import failures, output, progress
+from sampan.cli import create_options, failures, output, progress
 from sampan.cli.common import daemon
 from sampan.cli.line import declare
 from sampan.cli.settings import auth
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from sampan.cli.client import Client
 
+FOUND = "container ID file found, make sure the other container isn't running or delete {}"
+
 
 def _create(client: Client, options: dict[str, Any], image: str, command: tuple[str, ...], *, detached: bool) -> str:
     """Make the container, pulling the image if it is missing. Returns the id. Raises: CliError with 125."""
@@ -27,11 +29,11 @@ def _create(client: Client, options: dict[str, Any], image: str, command: tuple[
 
     cidfile = Path(options["cidfile"]) if options["cidfile"] else None
     if cidfile is not None and cidfile.exists():
-        raise failures.BadUsage(f"container ID file found, remove {cidfile} or choose another one", failures.DAEMON)
+        raise failures.BadUsage(FOUND.format(cidfile), failures.DAEMON)
     try:
         files = {name: Path(name).read_text() for name in creating.files_named(options)}
     except (OSError, UnicodeDecodeError) as error:
-        raise failures.BadUsage(f"sampan: {error}", failures.DAEMON) from error
+        raise failures.BadUsage(unreadable(error), failures.DAEMON) from error
     around = creating.Surroundings(files, os.environ, str(Path.cwd()))
     body = creating.body(options, image, command, around, detached=detached)
     query = {"name": options["name"], "platform": options["platform"]}
@@ -51,6 +53,13 @@ def _create(client: Client, options: dict[str, Any], image: str, command: tuple[
     if cidfile is not None:
         cidfile.write_text(made["Id"])
     return str(made["Id"])
+
+
+def unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """What is wrong with a file, as docker tells it. Pure."""
+    if isinstance(error, OSError):
+        return f"open {error.filename}: {(error.strerror or '').lower()}"
+    return f"invalid utf8 bytes in a file: {error}"
 
 
 def with_tag(image: str) -> str:
@@ -76,9 +85,9 @@ def pull(client: Client, image: str, platform: str, *, quiet: bool, out: Any) ->
 
 
 @declare.command(interspersed=False)
-@creating.with_options
-@declare.argument("image")
-@declare.argument("command", nargs=-1)
+@create_options.with_options
+@declare.argument("image", offers="image")
+@declare.argument("command", nargs=-1, metavar="[COMMAND] [ARG...]")
 def create(image: str, command: tuple[str, ...], **options: Any) -> int:
     """Create a new container, not started."""
     output.echo(_create(daemon(), options, image, command, detached=False))
@@ -89,20 +98,24 @@ def create(image: str, command: tuple[str, ...], **options: Any) -> int:
 @declare.option("--detach", "-d", is_flag=True, help="Run in the background and print the container's id")
 @declare.option("--detach-keys", default="", help="Keys that leave the container without stopping it")
 @declare.option("--sig-proxy", type=bool, default=True, help="Pass signals on to the process")
-@creating.with_options
-@declare.argument("image")
-@declare.argument("command", nargs=-1)
+@create_options.with_options
+@declare.argument("image", offers="image")
+@declare.argument("command", nargs=-1, metavar="[COMMAND] [ARG...]")
 def run(
     image: str, command: tuple[str, ...], *, detach: bool, detach_keys: str, sig_proxy: bool, **options: Any
 ) -> int:
     """Create and run a new container from an image."""
     try:
         return _run(daemon(), image, command, options, detached=detach, keys=detach_keys, sig_proxy=sig_proxy)
-    except failures.NotATerminal:
+    except (failures.NotATerminal, Conflict):
         raise
     except failures.CliError as error:
         error.code = failures.DAEMON if error.code == failures.GENERAL else error.code
         raise _named(error) from error
+
+
+class Conflict(failures.BadUsage):
+    """Options of `run` that exclude each other, told without the program's name."""
 
 
 def _named(error: failures.CliError) -> failures.CliError:
@@ -122,6 +135,8 @@ def _run(
 ) -> int:
     from sampan.cli import terminal
 
+    if detached and options["attach"]:
+        raise Conflict("conflicting options: cannot specify both --attach and --detach")
     if not detached and not terminal.check_tty(
         wants_input=options["interactive"] or "stdin" in options["attach"], wants_terminal=options["tty"]
     ):

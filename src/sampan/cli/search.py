@@ -37,7 +37,7 @@ def search(term: str, *, chosen: tuple[str, ...], form: str | None, limit: int, 
         }
         for item in sorted(found, key=lambda item: -(item.get("star_count") or 0))
     ]
-    output.echo(tables.listing(rows, COLUMNS, form or ""), nl=False)
+    output.echo(tables.listing(rows, COLUMNS, form or "", type_name="*registry.searchContext"), nl=False)
     return 0
 
 

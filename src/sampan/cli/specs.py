@@ -21,6 +21,14 @@ _PORT = re.compile(
 )
 
 
+_SYSCTLS = frozenset(
+    (
+        *("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax"),
+        *("kernel.shmmni", "kernel.shm_rmid_forced"),
+    )
+)
+
+
 def bad(text: str) -> failures.BadUsage:
     """An option that cannot be read: exit 125, as docker's."""
     return failures.BadUsage(text, failures.DAEMON)
@@ -124,6 +132,109 @@ def parse_mount(text: str, directory: str) -> dict[str, Any]:
         if f"{other}Options" in mount and other.lower() != kind:
             raise bad(f"cannot mix '{other.lower()}-*' options with mount type '{kind}'")
     return mount
+
+
+def check_stream(text: str) -> None:
+    """A value of `-a`. Raises: BadUsage."""
+    if text.lower() not in ("stdin", "stdout", "stderr"):
+        raise bad("valid streams are STDIN, STDOUT and STDERR")
+
+
+def check_mount(text: str) -> None:
+    """A value of `--mount`. Raises: BadUsage."""
+    parse_mount(text, "/")
+
+
+def check_environment(text: str) -> None:
+    """A value of `-e`. Raises: BadUsage."""
+    if text.startswith("=") or not text:
+        raise bad(f"invalid environment variable: {text}")
+
+
+def check_sysctl(text: str) -> None:
+    """A value of `--sysctl`: what is in a namespace. Raises: BadUsage."""
+    key = text.partition("=")[0]
+    if "=" not in text or not (key in _SYSCTLS or key.startswith(("net.", "fs.mqueue."))):
+        raise bad(f"sysctl '{text}' is not allowed")
+
+
+def check_address(text: str) -> None:
+    """A value of `--dns`. Raises: BadUsage."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(text.strip())
+    except ValueError as error:
+        raise bad(f"IP address is not correctly formatted: {text}") from error
+
+
+def is_mac_address(text: str) -> bool:
+    """Six or eight pairs of digits with one separator."""
+    return bool(re.fullmatch(r"[0-9a-fA-F]{2}([:-])[0-9a-fA-F]{2}(\1[0-9a-fA-F]{2}){4}((\1[0-9a-fA-F]{2}){2})?", text))
+
+
+def parse_throttle(text: str, *, plain: bool = False) -> dict[str, Any]:
+    """`/dev/sda:1mb`: bytes a second; `plain` for operations a second. Raises: BadUsage."""
+    path, colon, rate = text.rpartition(":")
+    if not colon or not path:
+        raise bad(f"bad format: {text}")
+    if not path.startswith("/dev/"):
+        raise bad(f"bad format for device path: {text}")
+    try:
+        value = int(rate) if plain else units.parse_size(rate)
+    except (ValueError, failures.BadUsage) as error:
+        example = (
+            "" if plain else "[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb"
+        )
+        tail = example or ". Number must be a positive integer"
+        raise bad(f"invalid rate for device: {text}. The correct format is <device-path>:<number>{tail}") from error
+    return {"Path": path, "Rate": value}
+
+
+def parse_weight(text: str) -> dict[str, Any]:
+    """`/dev/sda:500`. Raises: BadUsage."""
+    path, colon, weight = text.rpartition(":")
+    if not colon or not path:
+        raise bad(f"bad format: {text}")
+    if not path.startswith("/dev/"):
+        raise bad(f"bad format for device path: {text}")
+    if not weight.isdecimal() or (int(weight) and not 10 <= int(weight) <= 1000):
+        raise bad(f"invalid weight for device: {text}")
+    return {"Path": path, "Weight": int(weight)}
+
+
+def parse_network(text: str) -> tuple[str, dict[str, Any]]:
+    """`name`, or `name=net,alias=a,ip=1.2.3.4,mac-address=…,driver-opt=k=v`. Raises: BadUsage."""
+    import csv
+
+    if "=" not in text:
+        return text, {}
+    name = ""
+    settings: dict[str, Any] = {}
+    for part in next(csv.reader([text])):
+        key, _, value = part.partition("=")
+        match key.strip().lower():
+            case "name":
+                name = value
+            case "alias":
+                settings.setdefault("Aliases", []).append(value)
+            case "ip":
+                settings.setdefault("IPAMConfig", {})["IPv4Address"] = value
+            case "ip6":
+                settings.setdefault("IPAMConfig", {})["IPv6Address"] = value
+            case "link-local-ip":
+                settings.setdefault("IPAMConfig", {}).setdefault("LinkLocalIPs", []).append(value)
+            case "mac-address":
+                settings["MacAddress"] = value
+            case "driver-opt":
+                settings.setdefault("DriverOpts", {}).update(parse_pairs([value]))
+            case "gw-priority":
+                settings["GwPriority"] = int(value)
+            case _:
+                raise bad(f"invalid field key {key}")
+    if not name:
+        raise bad("network name/id is not specified")
+    return name, settings
 
 
 def _set_mount_field(mount: dict[str, Any], key: str, value: str, directory: str) -> None:

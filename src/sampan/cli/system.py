@@ -1,4 +1,4 @@
-"""`version`, `info`, `events`."""
+"""`events`."""
 
 from __future__ import annotations
 
@@ -16,64 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# (label, member of the answer); two spaces in front of the label mean a detail of the line above.
-INFO_LINES = (
-    ("Containers", "Containers"),
-    (" Running", "ContainersRunning"),
-    (" Paused", "ContainersPaused"),
-    (" Stopped", "ContainersStopped"),
-    ("Images", "Images"),
-    ("Server Version", "ServerVersion"),
-    ("Storage Driver", "Driver"),
-    ("Logging Driver", "LoggingDriver"),
-    ("Cgroup Driver", "CgroupDriver"),
-    ("Cgroup Version", "CgroupVersion"),
-    ("Default Runtime", "DefaultRuntime"),
-    ("Init Binary", "InitBinary"),
-    ("Kernel Version", "KernelVersion"),
-    ("Operating System", "OperatingSystem"),
-    ("OSType", "OSType"),
-    ("Architecture", "Architecture"),
-    ("CPUs", "NCPU"),
-    ("Total Memory", "MemTotal"),
-    ("Name", "Name"),
-    ("ID", "ID"),
-    ("Docker Root Dir", "DockerRootDir"),
-    ("Debug Mode", "Debug"),
-    ("Experimental", "ExperimentalBuild"),
-    ("Live Restore Enabled", "LiveRestoreEnabled"),
-)
-
-
-@declare.command()
-@declare.option("--format", "-f", "form", default="", help="json or a template")
-def info(*, form: str) -> int:
-    """Display system-wide information."""
-    found = daemon().get("/info")
-    output.echo(template.formatted(form, found) if form else info_text(found).rstrip("\n"))
-    for warning in found.get("Warnings") or ():
-        output.echo(warning, err=True)
-    return 0
-
-
-def info_text(found: Mapping[str, Any]) -> str:
-    """One fact a line. Pure."""
-    lines = ["Server:"]
-    for label, name in INFO_LINES:
-        value = found.get(name)
-        if value in (None, ""):
-            continue
-        if name == "MemTotal":
-            value = words.binary_size(value)
-        lines.append(f" {label}: {str(value).lower() if isinstance(value, bool) else value}")
-        if name == "Driver":
-            lines += [f"  {key}: {text}" for key, text in found.get("DriverStatus") or ()]
-    for label, name in (("Labels", "Labels"), ("Security Options", "SecurityOptions")):
-        if found.get(name):
-            lines += [f" {label}:", *(f"  {text}" for text in found[name])]
-    return "\n".join(lines) + "\n"
-
-
 @declare.command()
 @declare.option("--filter", "-f", "chosen", kind="filter", help="Show those that match")
 @declare.option("--format", "form", default="", help="json or a template")
@@ -89,8 +31,14 @@ def events(*, chosen: tuple[str, ...], form: str, since: str, until: str) -> int
         "until": logs.timestamp(until, now_s),
     }
     for line in daemon().lines("GET", "/events", query=query):
-        output.echo(template.formatted(form, line) if form else event_text(line))
+        output.echo(template.formatted(form, event_row(line)) if form else event_text(line))
     return 0
+
+
+def event_row(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An event under the names that templates use, Go's own among them."""
+    attributes = event["Actor"]["Attributes"] or {}
+    return {**event, "Actor": {**event["Actor"], "Attributes": dict(sorted(attributes.items()))}}
 
 
 def event_text(event: Mapping[str, Any]) -> str:

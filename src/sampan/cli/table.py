@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "history": ("images", "history", "Show the history of an image"),
     "images": ("images", "list_", "List images"),
     "import": ("importing", "import_", "Import the contents of a tarball to make an image"),
-    "info": ("system", "info", "Display system-wide information"),
+    "info": ("info", "info", "Display system-wide information"),
     "inspect": ("inspecting", "inspect", "Return low-level information on objects"),
     "kill": ("containers", "kill", "Kill one or more running containers"),
     "load": ("archiving", "load", "Load an image from a tar archive or STDIN"),
@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "logs": ("logs", "logs", "Fetch the logs of a container"),
     "pause": ("containers", "pause", "Pause all processes within one or more containers"),
     "port": ("containers", "port", "List port mappings or a specific mapping for the container"),
-    "ps": ("containers", "ps", "List containers"),
+    "ps": ("ps", "ps", "List containers"),
     "pull": ("transfers", "pull", "Download an image from a registry"),
     "push": ("transfers", "push", "Upload an image to a registry"),
     "rename": ("containers", "rename", "Rename a container"),
@@ -63,6 +63,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "network ls": ("networks", "list_", "List networks"),
     "network prune": ("pruning", "networks", "Remove all unused networks"),
     "network rm": ("networks", "remove", "Remove one or more networks"),
+    "builder prune": ("pruning", "builds", "Remove build cache"),
+    "system df": ("disk", "df", "Show disk usage"),
+    "system dial-stdio": ("dialing", "dial_stdio", "Connect standard input and output to the daemon"),
+    "system prune": ("pruning", "unused", "Remove unused data"),
     "volume create": ("volumes", "create", "Create a volume"),
     "volume inspect": ("volumes", "inspect", "Display detailed information on one or more volumes"),
     "volume ls": ("volumes", "list_", "List volumes"),
@@ -71,10 +75,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 GROUPS: dict[str, str] = {
+    "builder": "Manage builds",
     "container": "Manage containers",
     "context": "Manage contexts",
     "image": "Manage images",
     "network": "Manage networks",
+    "system": "Manage the engine",
     "volume": "Manage volumes",
 }
 

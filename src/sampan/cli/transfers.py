@@ -14,8 +14,8 @@ from sampan.cli.settings import auth
 @declare.option("--all-tags", "-a", is_flag=True, help="Download all tags")
 @declare.option("--platform", default="", help="Platform of the image")
 @declare.option("--quiet", "-q", is_flag=True, help="No progress")
-@declare.option("--disable-content-trust", type=bool, default=True, hidden=True)
-@declare.argument("image")
+@declare.option("--disable-content-trust", is_flag=True, default=True, help="Do not verify signatures; none are served")
+@declare.argument("image", metavar="NAME[:TAG|@DIGEST]", offers="image")
 def pull(image: str, *, all_tags: bool, platform: str, quiet: bool, disable_content_trust: bool) -> int:
     """Download an image from a registry."""
     if all_tags:
@@ -31,8 +31,8 @@ def pull(image: str, *, all_tags: bool, platform: str, quiet: bool, disable_cont
 @declare.command()
 @declare.option("--all-tags", "-a", is_flag=True, help="Push all tags of the repository")
 @declare.option("--quiet", "-q", is_flag=True, help="No progress")
-@declare.option("--disable-content-trust", type=bool, default=True, hidden=True)
-@declare.argument("image")
+@declare.option("--disable-content-trust", is_flag=True, default=True, help="Do not verify signatures; none are served")
+@declare.argument("image", metavar="NAME[:TAG]", offers="image")
 def push(image: str, *, all_tags: bool, quiet: bool, disable_content_trust: bool) -> int:
     """Upload an image to a registry."""
     name, _, tag = running.with_tag(image).rpartition(":")

@@ -27,13 +27,13 @@ def parse_duration_ns(text: str) -> int:
     """`1m30s` in nanoseconds. Raises: BadUsage."""
     parts = list(_PART.finditer(text))
     if not parts or "".join(part[0] for part in parts) != text:
-        raise failures.BadUsage(f"invalid duration: '{text}'", failures.DAEMON)
+        raise failures.BadUsage(f'time: invalid duration "{text}"', failures.DAEMON)
     return int(sum(float(part[1]) * _UNITS_NS[part[2]] for part in parts))
 
 
 def parse_cpus(text: str) -> int:
     """`1.5` in billionths of a processor. Raises: BadUsage."""
     if not re.fullmatch(r"[0-9]+(\.[0-9]{1,9})?|\.[0-9]{1,9}", text):
-        raise failures.BadUsage(f"invalid value {text!r} for --cpus", failures.DAEMON)
+        raise failures.BadUsage(f"failed to parse {text} as a rational number", failures.DAEMON)
     whole, _, part = text.partition(".")
     return int(whole or 0) * 10**9 + int(part.ljust(9, "0") or 0)

@@ -30,7 +30,7 @@ def version(*, form: str | None) -> int:
     used = os.environ.get("DOCKER_API_VERSION", "").removeprefix("v") or clients.API_VERSION
     try:
         talking = daemon()
-        theirs = talking.get("/version")
+        theirs = {key: value for key, value in talking.get("/version").items() if value not in ("", False)}
         used = talking.version
     except failures.CliError as error:
         failure = error
@@ -38,7 +38,10 @@ def version(*, form: str | None) -> int:
     if form:
         from sampan.cli import template
 
-        output.echo(template.formatted(form, {"Client": ours, "Server": server_facts(theirs) if theirs else None}))
+        shown: dict[str, Any] = {"Client": ours, "Server": theirs}
+        if form != "json":
+            shown = named_as_in_go(shown)
+        output.echo(template.formatted(form, shown, name="version", fails=" "))
     else:
         output.echo(client_text(ours) + (server_text(theirs) if theirs else ""), nl=False)
     if failure is not None:
@@ -63,9 +66,15 @@ def client_facts(api_version: str) -> dict[str, str]:
     }
 
 
-def server_facts(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer of `/version`, under the names that templates use."""
-    return {**theirs, "Platform": theirs.get("Platform") or {"Name": ""}}
+def named_as_in_go(shown: dict[str, Any]) -> dict[str, Any]:
+    """With the one member whose name in templates is not its name in JSON. Pure."""
+    from sampan.cli import template
+
+    sides = {
+        side: facts and template.Row({**facts, "APIVersion": facts.get("ApiVersion", "")}, hidden=("APIVersion",))
+        for side, facts in shown.items()
+    }
+    return template.Row(sides, type_name="system.versionInfo")
 
 
 def client_text(ours: Mapping[str, str]) -> str:

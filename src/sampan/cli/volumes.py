@@ -5,6 +5,7 @@ from __future__ import annotations
 from sampan.cli import filters, inspecting, output, specs, tables
 from sampan.cli.common import daemon, each
 from sampan.cli.line import declare
+from sampan.cli.settings import file
 
 COLUMNS = {"Driver": "DRIVER", "Name": "VOLUME NAME"}
 
@@ -22,22 +23,25 @@ def list_(*, chosen: tuple[str, ...], form: str, quiet: bool) -> int:
             "Name": item["Name"],
             "Mountpoint": item["Mountpoint"],
             "Scope": item["Scope"],
-            "Labels": ",".join(f"{key}={value}" for key, value in sorted((item["Labels"] or {}).items())),
+            "Labels": tables.labels(item["Labels"]),
+            **dict.fromkeys(("Availability", "Group", "Links", "Size", "Status"), "N/A"),
         }
         for item in sorted(found, key=lambda item: item["Name"])
     ]
     if quiet and form in ("", "table"):
         output.echo("".join(f"{item['Name']}\n" for item in rows), nl=False)
         return 0
-    output.echo(tables.listing(rows, COLUMNS, form), nl=False)
+    if not form:
+        form = str(file.read().get("volumesFormat") or "")
+    output.echo(tables.listing(rows, COLUMNS, form, type_name="*formatter.volumeContext"), nl=False)
     return 0
 
 
 @declare.command()
 @declare.option("--driver", "-d", default="local", help="Driver")
 @declare.option("--label", multiple=True, help="Labels")
-@declare.option("--opt", "-o", multiple=True, help="Options of the driver")
-@declare.argument("name", default="")
+@declare.option("--opt", "-o", kind="map", help="Options of the driver")
+@declare.argument("name", default="", metavar="[VOLUME]")
 def create(name: str, *, driver: str, label: tuple[str, ...], opt: tuple[str, ...]) -> int:
     """Create a volume."""
     body = {
@@ -52,7 +56,7 @@ def create(name: str, *, driver: str, label: tuple[str, ...], opt: tuple[str, ..
 
 @declare.command()
 @declare.option("--force", "-f", is_flag=True, help="No error for a volume that does not exist")
-@declare.argument("volumes", nargs=-1, required=True)
+@declare.argument("volumes", nargs=-1, required=True, offers="volume")
 def remove(volumes: tuple[str, ...], *, force: bool) -> int:
     """Remove one or more volumes."""
     client = daemon()
@@ -61,7 +65,7 @@ def remove(volumes: tuple[str, ...], *, force: bool) -> int:
 
 @declare.command()
 @declare.option("--format", "-f", "form", default="", help="json or a template")
-@declare.argument("volumes", nargs=-1, required=True)
+@declare.argument("volumes", nargs=-1, required=True, offers="volume")
 def inspect(volumes: tuple[str, ...], *, form: str) -> int:
     """Display detailed information on volumes."""
     return inspecting.show(volumes, form, [inspecting.VOLUME])

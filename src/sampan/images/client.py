@@ -13,6 +13,7 @@ import threading
 import urllib.parse
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sampan import errors
 from sampan.formats import oci, outline
@@ -99,6 +100,12 @@ class RegistryClient:
         """Check that a registry answers and takes the login. Raises `LoginNeeded`, `Unreachable`."""
         with self._call("GET", "/v2/", scope="") as response:
             self._expect(response, f"login to {self.host}")
+
+    def document(self, path: str, *, scope: str) -> dict[str, Any]:
+        """A JSON object that the registry serves. Raises `LoginNeeded`, `RegistryFailed`."""
+        with self._call("GET", path, scope=scope) as response:
+            self._expect(response, f"{self.host}{path.partition('?')[0]}")
+            return oci.decode_object(response.read_all(LARGEST_ANSWER_BYTES))
 
     def manifest(self, reference: Reference) -> RemoteManifest:
         """The manifest or index of `reference`. Raises `PullDenied`, `NotInRegistry`, `WrongContent`."""

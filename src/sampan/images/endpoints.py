@@ -64,6 +64,12 @@ def choose_mirror(url: str, settings: Settings) -> Choice:
     return Choice((url,), verify=not is_insecure(url.partition("://")[2], settings.insecure_registries))
 
 
+def host_of(server: str) -> str:
+    """A registry's host from what a login names: `ship:5000`, `https://ship:5000/v2/`, or Docker Hub's old address."""
+    bare = server.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return reference.DEFAULT_HOST if bare in ("", "index.docker.io", _HUB) else bare
+
+
 def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:
     """Whether `host` (with its port) may be spoken to in the clear."""
     name = _without_port(host)

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from sampan.images import (
     pushing,
     remote,
     removal,
+    searching,
     store,
 )
 from sampan.images.archives.service import Archives
@@ -149,9 +150,21 @@ class Images:
 
     # --- registries ---------------------------------------------------------------------------------------------
 
+    async def search(
+        self, wanted: searching.Search, credentials: model.Credentials | None
+    ) -> Sequence[searching.Result]:
+        """Ask a registry for repositories. Raises `LoginNeeded`, `Unreachable`."""
+        with closing(client.RegistryClient(wanted.host, self.settings, credentials)) as registry:
+            return await asyncio.get_running_loop().run_in_executor(self._operations, searching.run, registry, wanted)
+
+    @property
+    def own_registries(self) -> Collection[str]:
+        """The addresses of this daemon's own registry."""
+        return self.settings.own_registry.keys()
+
     async def login(self, host: str, credentials: model.Credentials) -> None:
         """Check a login. Raises `LoginNeeded`, `Unreachable`."""
-        registry = client.RegistryClient(host, self.settings, credentials)
+        registry = client.RegistryClient(endpoints.host_of(host), self.settings, credentials)
         try:
             await asyncio.get_running_loop().run_in_executor(self._operations, registry.ping)
         finally:

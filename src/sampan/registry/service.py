@@ -124,6 +124,11 @@ class Registry:
         with self._database.read() as connection:
             return store.catalogue(connection, limit=limit, after=after)
 
+    def search(self, text: str, *, limit: int, offset: int = 0) -> Page:
+        """Repositories that have a manifest and `text` in their name, in byte order."""
+        with self._database.read() as connection:
+            return store.search(connection, text, limit=limit, offset=offset)
+
     def referrers(
         self, name: str, subject: Digest, *, artifact_type: str = "", limit: int = 1000, after: str = ""
     ) -> list[Referrer]:

@@ -115,6 +115,13 @@ def catalogue(connection: sqlalchemy.Connection, *, limit: int, after: str) -> P
     return _page(connection, query, limit)
 
 
+def search(connection: sqlalchemy.Connection, text: str, *, limit: int, offset: int) -> Page:
+    """Repositories that have a manifest and `text` in their name, in byte order."""
+    full = exists().where(repository_manifest.c.repository == repository.c.name)
+    query = select(repository.c.name).where(repository.c.name.contains(text, autoescape=True), full)
+    return _page(connection, query.order_by(repository.c.name).offset(offset), limit)
+
+
 def referrers(
     connection: sqlalchemy.Connection, name: str, subject: Digest, *, artifact_type: str, limit: int, after: str
 ) -> list[Referrer]:

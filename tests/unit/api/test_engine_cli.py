@@ -80,7 +80,7 @@ def first_line(text: str) -> str:
 def test_the_output_and_exit_code_are_the_docker_clients(engine_harbour: Any, words: list[str]) -> None:
     ours = sampan(engine_harbour, *words)
     if words[:2] in (["network", "create"], ["create", "busybox"]):
-        assert ours[0] == 0
+        assert ours[0] == 0, ours[2]
         assert len(ours[1]) == 65
         return
     theirs = run(["docker"], engine_harbour, *words)

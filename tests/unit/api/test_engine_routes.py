@@ -16,7 +16,7 @@ PENDING = {
     ("POST", "/commit"),
     ("POST", "/session"),
     ("POST", "/images/load"),
-    *(("GET", f"/images/{path}") for path in ("get", "{name}/get", "search")),
+    *(("GET", f"/images/{path}") for path in ("get", "{name}/get")),
     *(("GET", f"/containers/{{id}}/{verb}") for verb in ("archive", "changes", "export", "stats")),
     *((method, "/containers/{id}/archive") for method in ("HEAD", "PUT")),
 }

@@ -97,6 +97,29 @@ CASES: dict[str, list[str]] = {
     "namespaces": ["--pid", "host", "--ipc", "host", "--uts", "host", "--cgroupns", "private", "busybox"],
     "sysctl": ["--sysctl", "net.ipv4.ip_forward=1", "--oom-score-adj", "100", "--oom-kill-disable", "busybox"],
     "volumes from": ["--volumes-from", "web:ro", "--cgroup-parent", "/x", "--runtime", "runc", "busybox"],
+    "annotations": ["--annotation", "a=b", "busybox"],
+    "health": [
+        *("--health-cmd", "true", "--health-interval", "5s", "--health-retries", "2", "--health-timeout", "1m"),
+        *("--health-start-period", "1h", "--health-start-interval", "500ms", "busybox"),
+    ],
+    "no health": ["--no-healthcheck", "busybox"],
+    "gpus": ["--gpus", "all", "busybox"],
+    "some gpus": ["--gpus", '"device=0,1",driver=nvidia,capabilities=utility', "busybox"],
+    "throttles": [
+        *("--device-read-bps", "/dev/sda:1mb", "--device-write-bps", "/dev/sda:2000", "--blkio-weight", "300"),
+        *("--device-read-iops", "/dev/sda:10", "--device-write-iops", "/dev/sda:20"),
+        *("--blkio-weight-device", "/dev/sda:500", "busybox"),
+    ],
+    "real time": ["--cpu-rt-period", "1000000", "--cpu-rt-runtime", "950000", "busybox"],
+    "addresses": [
+        *("--network", "crew", "--ip6", "fd00::9", "--link-local-ip", "169.254.1.1", "--link-local-ip", "fe80::1"),
+        "busybox",
+    ],
+    "network with driver options": ["--network", "name=crew,driver-opt=a=b,mac-address=02:42:ac:11:00:09", "busybox"],
+    "values behind equals signs": ["--rm=true", "--tty=false", "-i=true", "--name=x", "-ebar=1", "-p=81:81", "busybox"],
+    "letters in a row": ["-itw/srv", "-eA=1", "-lx=y", "busybox"],
+    "init": ["--init=false", "busybox"],
+    "storage": ["--storage-opt", "size=1G", "--volume-driver", "local", "--isolation", "default", "busybox"],
     "mac": ["--mac-address", "02:42:ac:11:00:09", "busybox"],
 }
 

@@ -19,6 +19,7 @@ from sampan.api.engine import (
     image_archives,
     images,
     networks,
+    searching,
     statistics,
     streams,
     system,
@@ -86,6 +87,7 @@ TABLE: tuple[Route, ...] = (
     # images
     Route("GET", "/images/json", images.list_all),
     Route("POST", "/images/create", images.create),
+    Route("GET", "/images/search", searching.search),
     Route("POST", "/images/prune", images.prune, since=(1, 25)),
     Route("POST", "/build/prune", images.prune_builds, since=(1, 31)),
     Route("GET", "/images/get", image_archives.save),

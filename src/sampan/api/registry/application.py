@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import hdrs, web
 
 from sampan import errors as kinds
-from sampan.api.registry import blobs, errors, listing, manifests, outlines, routes, uploads
+from sampan.api.registry import blobs, errors, listing, manifests, outlines, routes, searching, uploads
 from sampan.api.registry.context import Action, Authorize, Context
 from sampan.api.registry.routes import Endpoint
 from sampan.registry.service import Registry
@@ -33,6 +33,8 @@ async def base(context: Context) -> web.StreamResponse:
 HANDLERS: Mapping[Endpoint, Mapping[str, Handler]] = {
     Endpoint.BASE: {"GET": base, "HEAD": base},
     Endpoint.CATALOGUE: {"GET": listing.catalogue, "HEAD": listing.catalogue},
+    Endpoint.OLD_PING: {"GET": searching.ping, "HEAD": searching.ping},
+    Endpoint.SEARCH: {"GET": searching.search, "HEAD": searching.search},
     Endpoint.TAGS: {"GET": listing.tags, "HEAD": listing.tags},
     Endpoint.REFERRERS: {"GET": listing.referrers, "HEAD": listing.referrers},
     Endpoint.MANIFEST: {

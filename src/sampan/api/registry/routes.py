@@ -23,6 +23,8 @@ class Endpoint(Enum):
     UPLOAD = auto()
     REFERRERS = auto()
     OUTLINE = auto()  # ours: /v2/<name>/_sampan/outlines/<digest>
+    OLD_PING = auto()
+    SEARCH = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Target:
     reference: str = ""
 
 
+# Of the first version of the protocol, which has the only search that clients know.
+_OLD = {"/v1/_ping": Endpoint.OLD_PING, "/v1/search": Endpoint.SEARCH}
 _LAST_BUT_ONE = {"manifests": Endpoint.MANIFEST, "blobs": Endpoint.BLOB, "referrers": Endpoint.REFERRERS}
 
 
@@ -44,6 +48,8 @@ def parse(raw_path: str) -> Target | None:
         return Target(Endpoint.BASE)
     if path == "/v2/_catalog":
         return Target(Endpoint.CATALOGUE)
+    if path in _OLD:
+        return Target(_OLD[path])
     if not path.startswith("/v2/"):
         return None
     parts = path[4:].rsplit("/", 3)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     Function = Callable[..., Any]
 
 # Kinds whose value is kept for every time the flag is given.
-LISTS = frozenset({"list", "strings", "filter", "map", "mount", "network", "ulimit", "stringArray", "stringToString"})
+LISTS = frozenset(
+    ("list", "strings", "filter", "map", "mount", "network", "ulimit", "gpu-request", "stringArray", "stringToString")
+)
 
 
 class Flag:
@@ -110,28 +112,39 @@ def option(*names: str, **keywords: Any) -> Callable[[Function], Function]:
     return remember
 
 
+def with_flags(flags: Sequence[Flag]) -> Callable[[Function], Function]:
+    """Flags that are made already."""
+
+    def remember(function: Function) -> Function:
+        _remembered(function, "flags")[:0] = flags
+        return function
+
+    return remember
+
+
 def flag(
     *names: str,
     kind: str = "",
     is_flag: bool = False,
     multiple: bool = False,
     type: Any = None,
-    default: Any = None,
+    default: Any = ...,
     help: str = "",
     hidden: bool = False,
     values: Iterable[str] = (),
     check: Callable[[str], object] | None = None,
 ) -> Flag:
-    """The first long name is the flag's, further ones are older spellings that are read but not shown."""
+    """The first long name is the flag's, further ones are older spellings that are read but not shown.
+
+    Without a default, lists are empty, switches off, and everything else None.
+    """
     long = [name[2:] for name in names if name.startswith("--")]
     short = [name[1:] for name in names if name.startswith("-") and not name.startswith("--")]
     target = next((name for name in names if not name.startswith("-")), long[0].replace("-", "_"))
     if not kind:
         kind = "bool" if is_flag or type is bool else "list" if multiple else "int" if type is int else "string"
-    if default is None and kind == "bool":
-        default = False
-    if kind in LISTS:
-        default = tuple(default or ())
+    if default is ...:
+        default = () if kind in LISTS else False if kind == "bool" else None
     return Flag(
         name=long[0],
         letter=short[0] if short else "",

@@ -74,7 +74,7 @@ def test_another_method_is_405_and_names_those_there_are(harbour, method, path, 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1/_ping", "/v2/app", "/v2/manifests/x", "/v2//blobs/x", "/v3/", "/v2/app/manifests/"]
+    "path", ["/", "/v1/users", "/v2/app", "/v2/manifests/x", "/v2//blobs/x", "/v3/", "/v2/app/manifests/"]
 )
 def test_other_paths_are_404(harbour, path):
     answer = harbour.ask("GET", path)
