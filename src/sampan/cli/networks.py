@@ -86,6 +86,10 @@ def pools(options: dict[str, Any]) -> list[dict[str, Any]]:
         if options["ip_range"] or options["gateway"]:
             raise failures.BadUsage("every ip-range or gateway must have a corresponding subnet")
         return []
+    if len(options["subnet"]) == 1 and not options["aux_address"]:
+        range_, gateway = (next(iter(options[name]), "") for name in ("ip_range", "gateway"))
+        pool = {"Subnet": options["subnet"][0], "IPRange": range_, "Gateway": gateway}
+        return [{key: value for key, value in pool.items() if value}]
     import ipaddress
 
     try:

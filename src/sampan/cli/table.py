@@ -7,6 +7,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "attach": ("attaching", "attach", "Attach to a running container's streams"),
     "commit": ("archiving", "commit", "Create a new image from a container's changes"),
     "cp": ("copying", "cp", "Copy files/folders between a container and the local filesystem"),
+    "__complete": ("completing", "complete", ""),
+    "completion": ("completing", "completion", "Print the completion script for a shell"),
     "create": ("running", "create", "Create a new container"),
     "diff": ("archiving", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": ("system", "events", "Get events from the daemon as they happen"),
@@ -56,6 +58,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "context use": ("context", "use", "Set the current context"),
     "image inspect": ("inspecting", "inspect_image", "Display detailed information on one or more images"),
     "image prune": ("pruning", "images", "Remove unused images"),
+    "man": ("manuals", "man", "Write the manual pages"),
     "network connect": ("networks", "connect", "Connect a container to a network"),
     "network create": ("networks", "create", "Create a network"),
     "network disconnect": ("networks", "disconnect", "Disconnect a container from a network"),
@@ -132,7 +135,7 @@ def members(group: str) -> dict[str, str]:
 
 def sections() -> dict[str, dict[str, str]]:
     """What the program's help lists, in Docker's order."""
-    own = {path: entry[2] for path, entry in sorted(COMMANDS.items()) if " " not in path}
+    own = {path: entry[2] for path, entry in sorted(COMMANDS.items()) if " " not in path and entry[2]}
     own["daemon"] = "Run the daemon (its options: sampan daemon --help)"
     return {
         "Common Commands": {name: own.pop(name) for name in COMMON if name in own},

@@ -41,7 +41,11 @@ def version(*, form: str | None) -> int:
         shown: dict[str, Any] = {"Client": ours, "Server": theirs}
         if form != "json":
             shown = named_as_in_go(shown)
-        output.echo(template.formatted(form, shown, name="version", fails=" "))
+        try:
+            output.echo(template.formatted(form, shown, name="version", fails=" "))
+        except failures.BadUsage:
+            output.echo()
+            raise
     else:
         output.echo(client_text(ours) + (server_text(theirs) if theirs else ""), nl=False)
     if failure is not None:
