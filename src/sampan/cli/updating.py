@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NUMBERS = {"blkio_weight": "BlkioWeight", "cpu_period": "CpuPeriod", "cpu_quota": "CpuQuota"} | {
+    "cpu_rt_period": "CpuRealtimePeriod",
+    "cpu_rt_runtime": "CpuRealtimeRuntime",
     "cpu_shares": "CpuShares",
     "pids_limit": "PidsLimit",
 }
@@ -21,16 +23,18 @@ _SIZES = {"memory": "Memory", "memory_reservation": "MemoryReservation"}
 
 
 @declare.command()
-@declare.option("--blkio-weight", type=int, default=0, help="Block IO weight, 10 to 1000")
+@declare.option("--blkio-weight", kind="uint16", default=0, help="Block IO weight, 10 to 1000")
 @declare.option("--cpu-period", type=int, default=0, help="CPU CFS period in microseconds")
 @declare.option("--cpu-quota", type=int, default=0, help="CPU CFS quota in microseconds")
+@declare.option("--cpu-rt-period", type=int, default=0, help="Period of real-time scheduling in microseconds")
+@declare.option("--cpu-rt-runtime", type=int, default=0, help="Real-time runtime in each period, in microseconds")
 @declare.option("--cpu-shares", "-c", type=int, default=0, help="CPU shares (relative weight)")
-@declare.option("--cpus", default="", help="Number of CPUs")
+@declare.option("--cpus", kind="decimal", default="", help="Number of CPUs")
 @declare.option("--cpuset-cpus", default="", help="CPUs that may be used (0-3, 0,1)")
 @declare.option("--cpuset-mems", default="", help="Memory nodes that may be used")
-@declare.option("--memory", "-m", default="", help="Memory limit")
-@declare.option("--memory-reservation", default="", help="Memory soft limit")
-@declare.option("--memory-swap", default="", help="Memory and swap limit; -1 for no limit of swap")
+@declare.option("--memory", "-m", kind="bytes", default="", help="Memory limit")
+@declare.option("--memory-reservation", kind="bytes", default="", help="Memory soft limit")
+@declare.option("--memory-swap", kind="bytes", default="", help="Memory and swap limit; -1 for no limit of swap")
 @declare.option("--pids-limit", type=int, default=0, help="Limit of processes; -1 for none")
 @declare.option("--restart", default="", help="Restart policy: no, always, unless-stopped, on-failure[:N]")
 @declare.option("--publish-add", multiple=True, help="Publish one more port, at once (8080:80)")
