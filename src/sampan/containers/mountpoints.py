@@ -10,7 +10,7 @@ from typing import Literal
 
 from sampan import errors
 from sampan.containers.model import Container
-from sampan.containers.wanted import HostConfig, Mount
+from sampan.containers.wanted import BindOptions, DriverConfig, HostConfig, Mount, TmpfsOptions, VolumeOptions
 from sampan.volumes.options import check as check_driver_options
 
 Kind = Literal["bind", "volume", "tmpfs"]
@@ -106,22 +106,17 @@ def of(container: Container) -> tuple[MountPoint, ...]:
 def long_form(point: MountPoint) -> Mount:
     """A bind or a volume as `--mount` writes it."""
     if point.kind == "bind":
-        options: dict[str, object] = {"Propagation": point.propagation}
-        for name, chosen in (
-            ("CreateMountpoint", point.make_source),
-            ("NonRecursive", not point.recursive),
-            ("ReadOnlyNonRecursive", point.flat_read_only),
-        ):
-            if chosen:
-                options[name] = True
-        return Mount("bind", point.source, point.destination, point.read_only, bind_options=options)
-    volume_options: dict[str, object] = {} if point.copy else {"NoCopy": True}
-    if point.subpath:
-        volume_options["Subpath"] = point.subpath
-    if point.labels:
-        volume_options["Labels"] = dict(point.labels)
-    if point.driver_options:
-        volume_options["DriverConfig"] = {"Name": "local", "Options": dict(point.driver_options)}
+        bind_options = BindOptions(
+            propagation=point.propagation,
+            create_mountpoint=point.make_source,
+            non_recursive=not point.recursive,
+            read_only_non_recursive=point.flat_read_only,
+        )
+        return Mount("bind", point.source, point.destination, point.read_only, bind_options=bind_options)
+    driver = DriverConfig("local", dict(point.driver_options)) if point.driver_options else None
+    volume_options = VolumeOptions(
+        no_copy=not point.copy, labels=dict(point.labels), driver_config=driver, subpath=point.subpath
+    )
     return Mount("volume", point.source, point.destination, point.read_only, volume_options=volume_options)
 
 
@@ -139,15 +134,15 @@ def _read_long_form(mount: Mount, new_name: Callable[[], str]) -> MountPoint:
 
 
 def _long_bind(mount: Mount, destination: str) -> MountPoint:
-    options = mount.bind_options
+    options = mount.bind_options or BindOptions()
     if not mount.source.startswith("/"):
         raise MountInvalid(f"invalid mount config for type \"bind\": invalid mount path: '{mount.source}'")
     if mount.volume_options or mount.tmpfs_options:
         raise MountInvalid('invalid mount config for type "bind": options of another type must not be specified')
-    propagation = options.get("Propagation") or "rprivate"
+    propagation = options.propagation or "rprivate"
     if propagation not in PROPAGATIONS:
         raise MountInvalid(f'invalid mount config for type "bind": invalid propagation mode: {propagation}')
-    flat, forced = bool(options.get("ReadOnlyNonRecursive")), bool(options.get("ReadOnlyForceRecursive"))
+    flat, forced = options.read_only_non_recursive, options.read_only_force_recursive
     if (flat or forced) and not mount.read_only:
         raise MountInvalid("mount options conflict: a read-only mode for a mount that is not read-only")
     if flat and forced:
@@ -158,58 +153,53 @@ def _long_bind(mount: Mount, destination: str) -> MountPoint:
         destination,
         read_only=mount.read_only,
         propagation=propagation,
-        make_source=bool(options.get("CreateMountpoint")),
-        recursive=not options.get("NonRecursive"),
+        make_source=options.create_mountpoint,
+        recursive=not options.non_recursive,
         flat_read_only=flat,
     )
 
 
 def _long_volume(mount: Mount, destination: str, new_name: Callable[[], str]) -> MountPoint:
-    options = mount.volume_options
+    options = mount.volume_options or VolumeOptions()
     if mount.bind_options or mount.tmpfs_options:
         raise MountInvalid('invalid mount config for type "volume": options of another type must not be specified')
-    driver = options.get("DriverConfig") or {}
-    if driver.get("Name") not in (None, "", "local"):
-        name = driver["Name"]
-        raise MountInvalid(f'error looking up volume plugin {name}: plugin "{name}" not found', remedy="use local")
-    driver_options = _texts(driver.get("Options"))
-    check_driver_options(driver_options)
+    driver = options.driver_config or DriverConfig()
+    if driver.name not in ("", "local"):
+        raise MountInvalid(
+            f'error looking up volume plugin {driver.name}: plugin "{driver.name}" not found', remedy="use local"
+        )
+    check_driver_options(driver.options)
     return MountPoint(
         "volume",
         _volume_name(mount.source) if mount.source else new_name(),
         destination,
         mount.read_only,
-        copy=not options.get("NoCopy", False),
+        copy=not options.no_copy,
         anonymous=not mount.source,
-        subpath=_subpath(options.get("Subpath") or ""),
-        labels=tuple(_texts(options.get("Labels")).items()),
-        driver_options=tuple(driver_options.items()),
+        subpath=_subpath(options.subpath),
+        labels=tuple(options.labels.items()),
+        driver_options=tuple(driver.options.items()),
     )
 
 
 def _long_tmpfs(mount: Mount, destination: str) -> MountPoint:
     if mount.source:
         raise MountInvalid('invalid mount config for type "tmpfs": field Source must not be specified')
-    options = mount.tmpfs_options
-    size, mode = options.get("SizeBytes") or 0, options.get("Mode") or 0
-    if not isinstance(size, int) or not isinstance(mode, int) or size < 0 or not 0 <= mode <= 0o7777:
+    options = mount.tmpfs_options or TmpfsOptions()
+    if options.size_bytes < 0 or not 0 <= options.mode <= 0o7777:
         raise MountInvalid('invalid mount config for type "tmpfs": a size or mode out of range')
-    words = [f"size={size}"] if size else []
-    words += [f"mode={mode:o}"] if mode else []
-    for pair in options.get("Options") or ():
-        if not isinstance(pair, list) or not 1 <= len(pair) <= 2 or any("," in str(part) for part in pair):
+    words = [f"size={options.size_bytes}"] if options.size_bytes else []
+    words += [f"mode={options.mode:o}"] if options.mode else []
+    for pair in options.options:
+        if not 1 <= len(pair) <= 2 or any("," in part or "\0" in part for part in pair):
             raise MountInvalid('invalid mount config for type "tmpfs": an option is a name and at most one value')
-        words.append("=".join(map(str, pair)))
+        words.append("=".join(pair))
     return MountPoint("tmpfs", "", destination, read_only=mount.read_only, options=",".join(words))
 
 
-def _texts(value: object) -> dict[str, str]:
-    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}
-
-
-def _subpath(path: object) -> str:
+def _subpath(path: str) -> str:
     """Relative, and never upwards: the volume is where it ends."""
-    if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/") or "\0" in path:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise MountInvalid("subpath must be a relative path within the volume", why=f"it is {path!r:.200}")
     return path
 

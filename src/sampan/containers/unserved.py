@@ -51,9 +51,8 @@ def _check_realtime(host: HostConfig, *, realtime: bool) -> None:
 def _check_devices(host: HostConfig) -> None:
     """`--gpus` and CDI need a driver; there is none. Source: dockerd's answer on a host without one."""
     for request in host.device_requests:
-        sets = request.get("Capabilities") or []
-        shown = " ".join(f"[{' '.join(map(str, names))}]" for names in sets if isinstance(names, list))
+        shown = " ".join(f"[{' '.join(names)}]" for names in request.capabilities)
         raise OptionUnserved(
-            f'could not select device driver "{request.get("Driver", "")}" with capabilities: [{shown}]',
+            f'could not select device driver "{request.driver}" with capabilities: [{shown}]',
             remedy="leave --gpus out, or pass device nodes by --device",
         )

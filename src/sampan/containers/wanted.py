@@ -112,6 +112,50 @@ class WeightDevice(msgspec.Struct, rename="pascal"):
     weight: int = 0
 
 
+class DeviceRequest(msgspec.Struct, rename="pascal"):
+    """Devices of a driver: `--gpus`, CDI. `capabilities` are alternatives, each a list of what must be there."""
+
+    driver: str = ""
+    count: int = 0
+    device_ids: list[str] = msgspec.field(default_factory=list, name="DeviceIDs")
+    capabilities: list[list[str]] = []
+    options: dict[str, str] = {}
+
+
+class BindOptions(msgspec.Struct, rename="pascal", omit_defaults=True):
+    """Of a mount of type bind. The two about read-only say what becomes of mounts below it."""
+
+    propagation: str = ""
+    non_recursive: bool = False
+    create_mountpoint: bool = False
+    read_only_non_recursive: bool = False
+    read_only_force_recursive: bool = False
+
+
+class DriverConfig(msgspec.Struct, rename="pascal", omit_defaults=True):
+    """Of a volume that is made for the mount."""
+
+    name: str = ""
+    options: dict[str, str] = {}
+
+
+class VolumeOptions(msgspec.Struct, rename="pascal", omit_defaults=True):
+    """Of a mount of type volume."""
+
+    no_copy: bool = False
+    labels: dict[str, str] = {}
+    driver_config: DriverConfig | None = None
+    subpath: str = ""
+
+
+class TmpfsOptions(msgspec.Struct, rename="pascal", omit_defaults=True):
+    """Of a mount of type tmpfs; an option is a name, or a name and a value."""
+
+    size_bytes: int = 0
+    mode: int = 0
+    options: list[list[str]] = []
+
+
 class Mount(msgspec.Struct, rename="pascal", omit_defaults=True):
     """A mount of the long form (`--mount`)."""
 
@@ -120,9 +164,9 @@ class Mount(msgspec.Struct, rename="pascal", omit_defaults=True):
     target: str = ""
     read_only: bool = False
     consistency: str = ""
-    bind_options: dict[str, Any] = {}
-    volume_options: dict[str, Any] = {}
-    tmpfs_options: dict[str, Any] = {}
+    bind_options: BindOptions | None = None
+    volume_options: VolumeOptions | None = None
+    tmpfs_options: TmpfsOptions | None = None
 
 
 class HostConfig(msgspec.Struct, rename="pascal"):
@@ -187,7 +231,7 @@ class HostConfig(msgspec.Struct, rename="pascal"):
     cpuset_mems: str = ""
     devices: list[Device] = []
     device_cgroup_rules: list[str] = []
-    device_requests: list[dict[str, Any]] = []
+    device_requests: list[DeviceRequest] = []
     memory_reservation: int = 0
     memory_swap: int = 0
     memory_swappiness: int | None = None

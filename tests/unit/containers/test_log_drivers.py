@@ -35,7 +35,7 @@ def test_what_docker_takes_is_taken(driver: str, given: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("driver", "given", "said"),
     [
-        ("splunk", {}, "no log driver named 'splunk' is registered"),
+        ("splunk", {}, 'plugin "splunk" not found'),
         ("json-file", {"colour": "red"}, "unknown log opt 'colour' for json-file log driver"),
         ("none", {"max-size": "1m"}, "unknown log opt"),
         ("json-file", {"max-size": "much"}, "invalid size"),

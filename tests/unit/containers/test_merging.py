@@ -65,7 +65,7 @@ def test_environment_labels_and_ports_add_up_and_the_client_wins() -> None:
         (wish(RestartPolicy={"Name": "always"}, AutoRemove=True), "AutoRemove"),
         (wish(PortBindings={"80/what": [{}]}), "invalid proto"),
         (wish(PortBindings={"80": [{"HostPort": "99999"}]}), "invalid port"),
-        (wish(LogConfig={"Type": "pigeon"}), "no log driver"),
+        (wish(LogConfig={"Type": "pigeon"}), 'plugin "pigeon" not found'),
         (wish(Memory=1024), "6MB"),
         (wish(Memory=64 << 20, MemorySwap=32 << 20), "memoryswap"),
         (wish(NanoCpus=64 * 10**9), "only 2 CPUs"),

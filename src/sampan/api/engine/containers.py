@@ -11,6 +11,7 @@ from sampan import errors
 from sampan.api.engine import render_container, views
 from sampan.api.engine.call import Call, done
 from sampan.api.engine.query import NS, parse_until_ns
+from sampan.api.engine.versions import Version
 from sampan.api.http import bodies
 from sampan.containers import wanted
 from sampan.containers.edits import wish
@@ -43,11 +44,24 @@ async def list_all(call: Call) -> web.StreamResponse:
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
-    asked = wanted.decode_create(await call.body())
+    asked = _as_of(call.version, wanted.decode_create(await call.body()))
     item, warnings = await call.engine.containers.create(
         call.query.text("name"), asked, platform=call.query.text("platform")
     )
     return bodies.answer({"Id": item.id, "Warnings": list(warnings)}, status=201)
+
+
+def _as_of(version: Version, asked: wanted.Wanted) -> wanted.Wanted:
+    """What an older API did not have is left out. Source: moby/moby, the router of containers."""
+    if version >= (1, 44):
+        return asked
+    if asked.config.healthcheck is not None:
+        asked.config.healthcheck.start_interval = 0
+    for mount in asked.host.mounts:
+        if mount.type == "bind" and mount.read_only:
+            mount.bind_options = mount.bind_options or wanted.BindOptions()
+            mount.bind_options.read_only_non_recursive = True
+    return asked
 
 
 async def inspect(call: Call) -> web.StreamResponse:

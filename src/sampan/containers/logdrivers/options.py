@@ -51,7 +51,8 @@ def check(wanted: LogConfig) -> None:
     driver, options = wanted.type or DEFAULT, wanted.config
     if driver not in DRIVERS:
         raise LogOptionInvalid(
-            f"logger: no log driver named '{driver}' is registered", remedy=f"use one of {', '.join(sorted(DRIVERS))}"
+            f'error looking up logging plugin {driver}: plugin "{driver}" not found',
+            remedy=f"use one of {', '.join(sorted(DRIVERS))}",
         )
     for name in options:
         if name not in DRIVERS[driver] | _ANY:
