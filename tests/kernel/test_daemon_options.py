@@ -179,6 +179,17 @@ def test_sockets_handed_over_are_served(at: Callable[..., Harbour]) -> None:
     assert "have the numbers 3 to 3" in host.log_end()
 
 
+def test_selinux_on_a_host_without_it_is_told_and_gives_no_labels(at: Callable[..., Harbour]) -> None:
+    host = at("--selinux-enabled")
+    host.start()
+    assert "SELinux cannot be used on this host" in host.log_end(200)
+    client = host.client()
+    busybox_image(client, "bb")
+    assert client.containers.run("bb", ["echo", "ahoy"], remove=True, security_opt=["label=type:x_t"]) == b"ahoy\n"
+    assert "name=selinux" not in client.info()["SecurityOptions"]
+    client.close()
+
+
 def test_a_bad_daemon_json_keeps_the_daemon_from_starting(at: Callable[..., Harbour]) -> None:
     host = at("--icc=true")
     (host.folder / "sampan.toml").write_text('{"icc": true}')

@@ -26,7 +26,7 @@ from sampan.containers.model import Container, Phase, State
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
 from sampan.containers.wanted import EndpointSettings, HostConfig, Mount, Wanted
-from sampan.security import confinement
+from sampan.security import confinement, selinux
 
 
 async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tuple[Container, list[str]]:
@@ -107,6 +107,8 @@ def check(room: Room, merged: Wanted) -> list[str]:
             f"unknown or invalid runtime name: {host.runtime}",
             remedy=f"use one of {sorted(filter(None, room.runtimes))}",
         )
+    if room.defaults.selinux is not None:
+        selinux.labels(room.defaults.selinux, host.security_opt, "", privileged=host.privileged)
     confinement.confine(
         privileged=host.privileged,
         cap_add=host.cap_add,

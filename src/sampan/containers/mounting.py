@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from sampan.containers import mountpoints, rootfs, spec
+from sampan.containers import labels, mountpoints, rootfs, spec
 from sampan.containers.layout import Paths
 from sampan.containers.model import Container
 from sampan.containers.mountpoints import MountPoint
@@ -61,6 +61,7 @@ def _bound(room: Room, container: Container, place: Paths, point: MountPoint, nu
     else:
         source = _host_path(point)
     real = os.path.realpath(source)
+    labels.mark(room, container, point, Path(real))
     _check_propagation(real, point.propagation)
     return spec.BoundPath(
         real,

@@ -19,6 +19,7 @@ from sampan.events.bus import Bus
 from sampan.images.service import Images
 from sampan.kernel import inotify
 from sampan.networks.service import Networks
+from sampan.security import selinux
 from sampan.state.database import Database
 from sampan.volumes.service import Volumes
 
@@ -33,6 +34,7 @@ class Defaults:
     init: bool = False  # an init process for every container
     init_path: str = ""  # "": whichever of the known ones is installed
     wish: defaulting.Wish = defaulting.NOTHING  # what a container's own wish leaves open
+    selinux: selinux.Policy | None = None  # None: containers get no labels
     seccomp_profile: str = ""  # the profile's text, or unconfined; "" for the built-in one
     host_gateway: str = ""  # what `host-gateway` means in --add-host; "" for the bridge's address
 

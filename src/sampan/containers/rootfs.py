@@ -29,14 +29,18 @@ class RootfsRefused(errors.Invalid):
     """The image's own directories would lead the runtime out of the container."""
 
 
-def mount(place: Paths, lowers: Sequence[Path]) -> None:
-    """Mount the overlay (topmost layer first in `lowers`) with the container's writable layer. Idempotent."""
+def mount(place: Paths, lowers: Sequence[Path], *, label: str = "") -> None:
+    """Mount the overlay (topmost layer first in `lowers`) with the container's writable layer. Idempotent.
+
+    `label`: the SELinux label of everything in it.
+    """
     for directory in (place.upper, place.work):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     place.rootfs.mkdir(mode=0o755, parents=True, exist_ok=True)
     if os.path.ismount(place.rootfs):
         return
-    mounts.overlay(place.rootfs, lowers, upper=place.upper, work=place.work, options=WHOLE_FILES)
+    options: dict[str, str | None] = {**WHOLE_FILES, **({"context": label} if label else {})}
+    mounts.overlay(place.rootfs, lowers, upper=place.upper, work=place.work, options=options)
 
 
 def unmount(place: Paths) -> None:

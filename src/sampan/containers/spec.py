@@ -14,10 +14,14 @@ from sampan.containers.model import Container
 from sampan.containers.users import Identity
 from sampan.containers.wanted import HostConfig
 from sampan.security.confinement import Confinement
+from sampan.security.selinux import Labels
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHM_BYTES = 64 << 20
 INIT_INSIDE = "/sbin/docker-init"  # as in dockerd: people look for it in ps
+
+
+NO_LABELS = Labels("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Facts:
     confinement: Confinement
     cgroup_version: int
     cgroup_parent: str
+    labels: Labels = NO_LABELS
     linked: Sequence[str] = ()  # variables that tell of linked containers
     bound: Sequence[BoundPath] = ()
     scratch: Sequence[Scratch] = ()
@@ -102,6 +107,7 @@ def process(container: Container, facts: Facts) -> dict[str, Any]:
         "cwd": config.working_dir or "/",
         "capabilities": _capabilities(facts),
         "noNewPrivileges": facts.confinement.no_new_privileges,
+        **({"selinuxLabel": facts.labels.process} if facts.labels.process else {}),
         "rlimits": _limits(container, facts.hard_limits or {}),
     }
     if config.tty and rows and columns:
@@ -221,6 +227,7 @@ def _linux(container: Container, facts: Facts) -> dict[str, Any]:
         "resources": limits,
         "devices": [_device(node) for node in facts.devices],
         "sysctl": dict(host.sysctls),
+        **({"mountLabel": facts.labels.mount} if facts.labels.mount else {}),
     }
     if confinement.seccomp is not None:
         result["seccomp"] = confinement.seccomp

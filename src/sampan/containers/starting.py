@@ -20,6 +20,7 @@ from sampan.containers import (
     facts,
     joining,
     keeping,
+    labels,
     mounting,
     mountpoints,
     ports,
@@ -110,7 +111,7 @@ async def _prepare_root(room: Room, container: Container, place: Paths) -> None:
     def prepare() -> None:
         place.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.directory.mkdir(mode=0o710, parents=True, exist_ok=True)
-        rootfs.mount(place, lowers)
+        rootfs.mount(place, lowers, label=labels.of(room, container).mount)
         rootfs.check(place.rootfs)
 
     await asyncio.to_thread(prepare)
@@ -172,6 +173,7 @@ def _write_bundle(
         rootfs=str(place.rootfs),
         network_namespace=network,
         identity=identity,
+        labels=labels.of(room, container),
         linked=linking.environment(container.name, linked),
         confinement=_confine(room, container),
         cgroup_version=room.host.hierarchy.version,
@@ -230,6 +232,7 @@ def _name_files(
         files.write_scratch(place.hostname, f"{spec.hostname(container)}\n".encode())
         files.write_scratch(place.hosts, linking.hosts(hosts, linked).encode())
         files.write_scratch(place.resolv_conf, attachment.resolv_conf.encode())
+    labels.share(room, container, sources.values())
     return [spec.BoundPath(str(source), f"/etc/{name}") for name, source in sources.items()]
 
 

@@ -109,7 +109,13 @@ def assemble(options: Options) -> Harbour:
     containers = Containers(room)
     images.used_by = containers.using_image
     images.on_forged = lazystart.killer(room, containers)
-    told = hostfacts.gather(options, driver=driver.name, hierarchy=room.host.hierarchy, runtimes=runtimes)
+    told = hostfacts.gather(
+        options,
+        driver=driver.name,
+        hierarchy=room.host.hierarchy,
+        runtimes=runtimes,
+        selinux=room.defaults.selinux is not None,
+    )
     engine = Engine(containers=containers, images=images, networks=networks, volumes=volumes, bus=bus, facts=told)
     registry = Registry(blobs, database, events=bus)
     return Harbour(options, database, bus, blobs, images, networks, volumes, containers, registry, room, engine, secret)

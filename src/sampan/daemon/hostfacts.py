@@ -15,7 +15,9 @@ from sampan.daemon import settings
 from sampan.kernel.cgroups import Hierarchy
 
 
-def gather(options: Options, *, driver: str, hierarchy: Hierarchy, runtimes: Mapping[str, Runtime]) -> Facts:
+def gather(
+    options: Options, *, driver: str, hierarchy: Hierarchy, runtimes: Mapping[str, Runtime], selinux: bool
+) -> Facts:
     """Blocks for a moment: asks the OCI runtime for its version."""
     release = _os_release()
     warnings = []
@@ -41,15 +43,18 @@ def gather(options: Options, *, driver: str, hierarchy: Hierarchy, runtimes: Map
         labels=tuple(options.labels),
         logging_driver=options.log_driver,
         experimental=options.experimental,
-        security_options=_security_options(options),
+        security_options=_security_options(options, selinux=selinux),
         warnings=tuple(warnings),
         debug=options.debug,
     )
 
 
-def _security_options(options: Options) -> tuple[str, ...]:
+def _security_options(options: Options, *, selinux: bool) -> tuple[str, ...]:
     profile = options.seccomp_profile or "builtin"
-    more = ("name=no-new-privileges",) if options.no_new_privileges else ()
+    more = (
+        *(("name=selinux",) if selinux else ()),
+        *(("name=no-new-privileges",) if options.no_new_privileges else ()),
+    )
     return (f"name=seccomp,profile={profile}", *more)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -17,10 +18,12 @@ from sampan.containers.logdrivers import options as logoptions
 from sampan.containers.room import Defaults
 from sampan.containers.runtime import Runtime
 from sampan.containers.wanted import LogConfig
+from sampan.host import selinux as files
 from sampan.images import endpoints
 from sampan.networks.model import DEFAULT_POOLS, Settings
-from sampan.security import confinement
+from sampan.security import confinement, selinux
 
+log = logging.getLogger("sampan")
 CERTIFICATES: Final = Path("/etc/docker/certs.d")  # where users of docker keep the authorities of their registries
 
 
@@ -99,9 +102,22 @@ def defaults(options: Options) -> Defaults:
         init=options.init,
         init_path=options.init_path,
         wish=wish,
+        selinux=_selinux(options),
         seccomp_profile=_seccomp(options.seccomp_profile),
         host_gateway=options.host_gateway_ip,
     )
+
+
+def _selinux(options: Options) -> selinux.Policy | None:
+    """As dockerd: a host without SELinux is told in the log, and the daemon goes on without labels."""
+    if not options.selinux_enabled:
+        return None
+    text = files.contexts()
+    policy = selinux.parse_contexts(text) if text else None
+    if policy is None:
+        reason = "it is not on" if text is None else "its policy knows no containers (install container-selinux)"
+        log.warning("--selinux-enabled: SELinux cannot be used on this host, %s: containers get no labels", reason)
+    return policy
 
 
 def _seccomp(named: str) -> str:
