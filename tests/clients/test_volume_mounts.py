@@ -238,5 +238,9 @@ def test_volumes_that_are_mounts_survive_the_daemon(docker: Cli, tmp_path: Path)
             assert f"{place} tmpfs" in port.host.run(["cat", "/proc/mounts"])
             client.containers.run(image, ["true"], remove=True, volumes=["tv:/t"])
             assert f"{place} tmpfs" in port.host.run(["cat", "/proc/mounts"])  # the other one still has it
-            client.containers.get("user").remove(force=True)
-            assert f"{place} tmpfs" not in port.host.run(["cat", "/proc/mounts"])
+            client.containers.get("user").restart(timeout=0)
+            pid = client.containers.get("user").attrs["State"]["Pid"]
+        port.kill()
+        port.host.kill(pid)  # it ends while no daemon is there
+        port.start()
+        assert f"{place} tmpfs" not in port.host.run(["cat", "/proc/mounts"])

@@ -102,6 +102,9 @@ async def _restore(room: Room) -> list[Decision]:
     live = {d.container.id for d in decisions if d.fate in (Fate.KEEP, Fate.ADOPT)}
     resolvers = {row.id: _resolver(row) for row in rows if row.id in live}
     await room.networks.restore(live, resolvers)
+    for row in rows:
+        if row.id in live:
+            mounting.adopt(room, row)  # before anything is cleaned up: it may share a volume with what goes
     meant = {d.container.id for d in decisions if d.fate in HOLDING}
     await _let_go(room, [item for item in held.values() if item.container not in meant])
     for decision in decisions:
@@ -168,7 +171,6 @@ async def _carry_out(room: Room, decision: Decision) -> None:
 
 def _accompany(room: Room, live: Live, container: Container) -> None:
     live.started.set()
-    mounting.adopt(room, container)
     for companion in room.companions:
         companion.begin(container, fresh=False)
 

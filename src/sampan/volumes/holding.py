@@ -44,9 +44,10 @@ class Holders:
         self._holders.setdefault(name, set()).add(container_id)
 
     def let_go(self, name: str, path: Path, container_id: str) -> None:
-        """The container does not run any more. The last one takes the mount along."""
-        if name not in self._holders:
-            return
+        """The container does not run any more. The last one takes the mount along, also one of a former daemon's time.
+
+        Every running container must have been adopted by then.
+        """
         with self._locks[name]:
             holders = self._holders.get(name, set())
             holders.discard(container_id)

@@ -158,7 +158,10 @@ class Volumes:
 
     def let_go(self, name: str, container_id: str) -> None:
         """A container that held it has ended. Blocks where something is to be unmounted."""
-        self._holders.let_go(name, self.path(name), container_id)
+        with self._database.read() as connection:
+            found = store.find(connection, name)
+        if found is not None and found.options:
+            self._holders.let_go(name, self.path(name), container_id)
 
     def ensure(self, name: str) -> Path:
         """The content directory, made if it is missing. Blocks."""
