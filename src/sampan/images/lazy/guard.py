@@ -81,7 +81,6 @@ class Guard:
                 if held:
                     os.close(self._group)
                 else:
-                    fanotify.release_all(self._group)
                     self._stale.append(self._group)
             self._group, self._connection = group, connection
         threading.Thread(target=self._listen, args=(connection, path), name="lazy-guard", daemon=True).start()
@@ -118,6 +117,12 @@ class Guard:
             if self._connection is not None:
                 self._requests += 1
                 self._connection.send(protocol.encode({"id": self._requests, **message}))
+
+    def retire_stale(self) -> None:
+        """Every pending file has been added to the new group: new readers need not wait at groups of dead keepers."""
+        with self._lock:
+            for group in self._stale:
+                fanotify.release_all(group)
 
     def let_go_of_stale(self) -> None:
         """Every layer is whole: groups of dead keepers may let their readers through."""

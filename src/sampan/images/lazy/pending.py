@@ -68,6 +68,8 @@ class Pending:
         self.whole = False
         self.trouble = ""  # why it does not come now
         self._descriptor = -1
+        # The guard's mark lasts while somebody has the file open: from now on until the layer is over.
+        self._pin = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
 
     # --- the file
 
@@ -155,9 +157,10 @@ class Pending:
     def close(self) -> None:
         """Nobody reads or writes it any more."""
         with self.changed:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+            for descriptor in (self._descriptor, self._pin):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._descriptor = self._pin = -1
 
     def remove(self) -> None:
         """Remove its files."""

@@ -119,6 +119,7 @@ class Lazy:
             self._guard.add(layer.path)
             if not again:
                 self._start(layer)
+        self._guard.retire_stale()
 
     def _fill_unguarded(self) -> None:
         """Nothing of a pending layer can be mounted, so nobody reads it before it is whole."""
@@ -187,6 +188,7 @@ class Lazy:
         try:
             self._guard.add(layer.path)
         except BaseException:
+            layer.close()
             layer.remove()
             raise
         with self._lock:
