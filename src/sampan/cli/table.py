@@ -9,6 +9,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cp": ("copying", "cp", "Copy files/folders between a container and the local filesystem"),
     "__complete": ("completing", "complete", ""),
     "completion": ("completing", "completion", "Print the completion script for a shell"),
+    "build": ("building", "build", "Build an image from a Dockerfile"),
     "create": ("running", "create", "Create a new container"),
     "diff": ("archiving", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": ("system", "events", "Get events from the daemon as they happen"),

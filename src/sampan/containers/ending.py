@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 
 async def ended(room: Room, exit_: keeping.Exit) -> None:
     """The keeper says that a container's process has ended."""
+    transient = room.transients.get(exit_.container)
+    if transient is not None:
+        if not transient.done():
+            transient.set_result(exit_)
+        return
     await room.restored.wait()  # before that nobody knows which networks it has
     live = room.live_of(exit_.container)
     async with live.lock:

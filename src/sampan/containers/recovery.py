@@ -99,13 +99,14 @@ async def _restore(room: Room) -> list[Decision]:
     with room.database.read() as connection:
         rows = store.every(connection)
     decisions = plan(rows, held)
-    live = {d.container.id for d in decisions if d.fate in (Fate.KEEP, Fate.ADOPT)}
+    live = {d.container.id for d in decisions if d.fate in (Fate.KEEP, Fate.ADOPT)} | room.transients.keys()
+    _end_transients(room, held)
     resolvers = {row.id: _resolver(row) for row in rows if row.id in live}
     await room.networks.restore(live, resolvers)
     for row in rows:
         if row.id in live:
             mounting.adopt(room, row)  # before anything is cleaned up: it may share a volume with what goes
-    meant = {d.container.id for d in decisions if d.fate in HOLDING}
+    meant = {d.container.id for d in decisions if d.fate in HOLDING} | room.transients.keys()
     await _let_go(room, [item for item in held.values() if item.container not in meant])
     for decision in decisions:
         if decision.fate is not Fate.REST:
@@ -117,6 +118,13 @@ async def _restore(room: Room) -> list[Decision]:
     await _remove_strays(room)
     await links.recall(room)
     return decisions
+
+
+def _end_transients(room: Room, held: Mapping[str, keeping.Held]) -> None:
+    """A build's RUN whose keeper died has lost its process."""
+    for container_id, end in room.transients.items():
+        if container_id not in held and not end.done():
+            end.set_exception(errors.Unavailable("the process was lost", why="the keeper that held it ended"))
 
 
 def _resolver(row: Container) -> Resolver:
@@ -237,8 +245,8 @@ async def _remove_strays(room: Room) -> None:
     """What has no row: control groups, mounts, directories, runtime records."""
     with room.database.read() as connection:
         rows = store.every(connection)
-    known = {row.id for row in rows}
-    live = {row.id for row in rows if row.alive or row.phase is Phase.STARTING}
+    known = {row.id for row in rows} | room.transients.keys()
+    live = {row.id for row in rows if row.alive or row.phase is Phase.STARTING} | room.transients.keys()
     for name in cgroups.names(room.host.hierarchy) - live:
         await asyncio.to_thread(cgroups.remove, room.host.hierarchy, name)
     for program in {program.state: program for program in room.runtimes.values()}.values():

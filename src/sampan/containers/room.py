@@ -110,6 +110,7 @@ class Room:
     choose: Callable[[list[str]], str]
     keeper_or_none: keeping.Keeper | None = None
     live: dict[str, Live] = field(default_factory=dict)
+    transients: dict[str, asyncio.Future[keeping.Exit]] = field(default_factory=dict)  # `oneshot`: by container id
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     companions: list[Companion] = field(default_factory=list)
     restored: asyncio.Event = field(default_factory=asyncio.Event)  # rows and host agree; exits wait for it

@@ -73,15 +73,15 @@ async def _perform(room: Room, container: Container, announced: Awaitable[Contai
     place = room.paths(container.id)
     prepared = asyncio.create_task(_prepare_root(room, container, place))
     try:
-        attachment, joined = await _join(room, container)
+        attachment, joined = await join(room, container)
     finally:
         await asyncio.wait([prepared])
     prepared.result()
     if links.has_links(container):
         await links.open_ports(room, container)
-    configuration = await asyncio.to_thread(_write_bundle, room, container, place, attachment, joined)
+    configuration = await asyncio.to_thread(write_bundle, room, container, place, attachment, joined)
     await announced
-    return await _launch(room, container, place, configuration)
+    return await launch(room, container, place, configuration)
 
 
 async def _undo(room: Room, container: Container, error: BaseException) -> None:
@@ -117,7 +117,7 @@ async def _prepare_root(room: Room, container: Container, place: Paths) -> None:
     await asyncio.to_thread(prepare)
 
 
-async def _join(room: Room, container: Container) -> tuple[Attachment | None, Mapping[str, str]]:
+async def join(room: Room, container: Container) -> tuple[Attachment | None, Mapping[str, str]]:
     """Networks, and the namespaces of other containers by type."""
     host = container.wanted.host
     joined: dict[str, str] = {}
@@ -150,7 +150,7 @@ def _running(room: Room, reference: str) -> Container:
     return other
 
 
-def _write_bundle(
+def write_bundle(
     room: Room, container: Container, place: Paths, attachment: Attachment | None, joined: Mapping[str, str]
 ) -> Path:
     """Everything the runtime reads. Blocking."""
@@ -236,7 +236,7 @@ def _name_files(
     return [spec.BoundPath(str(source), f"/etc/{name}") for name, source in sources.items()]
 
 
-async def _launch(room: Room, container: Container, place: Paths, configuration: Path) -> keeping.Started:
+async def launch(room: Room, container: Container, place: Paths, configuration: Path) -> keeping.Started:
     config = container.wanted.config
     rows, columns = (container.wanted.host.console_size or [0, 0])[:2]
     place.runtime_log.unlink(missing_ok=True)

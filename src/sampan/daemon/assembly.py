@@ -9,11 +9,12 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sampan import errors
 from sampan.api.engine.context import Engine
 from sampan.blobs.service import Blobs
+from sampan.build.service import Builder
+from sampan.build.workplace import Workplace
 from sampan.config.options import Options
 from sampan.containers import facts, keeping
 from sampan.containers.layout import Layout
@@ -27,15 +28,13 @@ from sampan.images.drivers import choose
 from sampan.images.drivers.erofs import ErofsDriver
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.drivers.overlay2 import Overlay2Driver
+from sampan.images.lazy.service import Lazy
 from sampan.images.service import Images
 from sampan.kernel import inotify
 from sampan.networks.service import Networks
 from sampan.registry.service import Registry
 from sampan.state.database import Database
 from sampan.volumes.service import Volumes
-
-if TYPE_CHECKING:  # loaded only where lazy start is on
-    from sampan.images.lazy.service import Lazy
 
 log = logging.getLogger(__name__)
 BERTHS = 2  # namespaces kept ready: the second covers a start that comes before the first is replaced
@@ -111,8 +110,7 @@ def assemble(options: Options) -> Harbour:
     )
     containers = Containers(room)
     images.used_by = containers.using_image
-    if images.lazy is not None:
-        lazystart.tell(images.lazy, room, containers)
+    images.on_forged = lazystart.killer(room, containers)
     told = hostfacts.gather(
         options,
         driver=driver.name,
@@ -120,7 +118,16 @@ def assemble(options: Options) -> Harbour:
         runtimes=runtimes,
         selinux=room.defaults.selinux is not None,
     )
-    engine = Engine(containers=containers, images=images, networks=networks, volumes=volumes, bus=bus, facts=told)
+    builder = Builder(room, Workplace(options.data_root / "builds", options.run_root / "builds"))
+    engine = Engine(
+        containers=containers,
+        images=images,
+        networks=networks,
+        volumes=volumes,
+        builder=builder,
+        bus=bus,
+        facts=told,
+    )
     registry = Registry(blobs, database, events=bus)
     return Harbour(options, database, bus, blobs, images, networks, volumes, containers, registry, room, engine, secret)
 

@@ -36,6 +36,7 @@ async def restore(harbour: Harbour) -> None:
         if strays or layers:
             log.info("removed what a crash left: %d blobs, %d layers", strays, layers)
         harbour.volumes.restore()
+        harbour.engine.builder.restore()
 
     await asyncio.to_thread(files)
     await connect_keeper(harbour)

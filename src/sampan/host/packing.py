@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from sampan import errors
@@ -88,6 +88,14 @@ class Packer:
                 self._special(status, kind, path, link=link, xattrs={})
         except OSError as error:
             raise errors.Broken(f"cannot read {os.fsdecode(path)}", why=str(error.strerror)) from error
+
+    def put(self, entry: TarEntry, content: Iterable[bytes] = ()) -> None:
+        """An entry that is nobody's file here, as it is, with the pieces of its content."""
+        self._put(tar_write.entry_header(entry))
+        for piece in content:
+            self._put(piece)
+        if entry.kind is EntryKind.FILE and entry.size_bytes % BLOCK:
+            self._put(tar_write.padding(entry.size_bytes))
 
     def finish(self) -> None:
         """The end of the archive."""
@@ -254,6 +262,12 @@ class Packer:
             joined = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts, self._waiting_bytes = [], 0
             self._write(joined)
+
+
+def directory_entry(directory: int, path: bytes) -> TarEntry:
+    """What an archive says about an open directory, by the name `path`."""
+    entry = _entry(path, EntryKind.DIRECTORY, os.fstat(directory), xattrs=_attributes(directory))
+    return portable(entry)[0]
 
 
 def names(directory: int) -> list[bytes]:

@@ -17,7 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sampan import errors
 from sampan.blobs import files as blob_files
@@ -27,11 +26,9 @@ from sampan.formats.digest import Digest
 from sampan.images import store
 from sampan.images.claims import Claim, Claims
 from sampan.images.drivers.model import LayerDriver, LayerMissing
+from sampan.images.lazy.pending import Pending, Source
+from sampan.images.lazy.service import Lazy
 from sampan.state.database import Database
-
-if TYPE_CHECKING:  # loaded only where lazy start is on
-    from sampan.images.lazy.pending import Pending, Source
-    from sampan.images.lazy.service import Lazy
 
 PIECE_BYTES = 1 << 20
 FLUSHERS = 8  # threads that wait for the disk
@@ -181,6 +178,12 @@ class Layers:
         """For a stream that comes from the event loop piece by piece."""
         with self.blobs.files.writer() as tar:
             yield Intake(tar, compression.Inflater(self._limits), lambda writer: self._adopt(claim, writer, None))
+
+    def make(self, claim: Claim, fill: Callable[[Callable[[bytes], None]], object]) -> store.Layer:
+        """A layer from the plain tar that `fill` writes. Raises what `fill` raises."""
+        with self.blobs.files.writer() as tar:
+            fill(tar.write)
+            return self._adopt(claim, tar, None)
 
     def discard(self, digests: Iterable[Digest]) -> tuple[list[Digest], int]:
         """Remove layers no image uses and blobs nobody holds, among `digests`; what an operation claims stays.

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sampan import errors
 from sampan.blobs.service import Blobs
@@ -37,16 +37,16 @@ from sampan.images import (
     store,
 )
 from sampan.images.archives.service import Archives
+from sampan.images.assembly import Assembly
 from sampan.images.catalogue import Catalogue, Filters
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.flights import Flights
 from sampan.images.layers import PIECE_BYTES, Intake, Layers
+from sampan.images.lazy import telling
+from sampan.images.lazy.service import Lazy
 from sampan.images.parallel import Report
 from sampan.kernel import libc
 from sampan.state.database import Database
-
-if TYPE_CHECKING:  # loaded only where lazy start is on
-    from sampan.images.lazy.service import Lazy
 
 LAYER_THREADS = 6  # two cores saturate at three layers; the others hide those that wait for a slow network
 OPERATIONS = 16  # pulls and pushes at the same time; further ones wait
@@ -81,6 +81,7 @@ class Images:
         self.platform = platform or platforms.of_machine(os.uname().machine)
         self._layers = Layers(blobs, database, driver, limits=limits, lazy=lazy)
         self.lazy = lazy
+        self.on_forged: Callable[[str], None] = lambda image_id: None  # a lazily pulled image is not what it should be
         self._database = database
         self._bus = bus
         self.settings = settings or endpoints.Settings()  # replaced when the daemon reads its settings again
@@ -91,11 +92,14 @@ class Images:
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="image-work")
         self._flights = Flights(self._operations)
         self.archives = Archives(self._layers, self.catalogue, self._flights, bus, self.platform, limits, now_ns)
+        if lazy is not None:
+            lazy.tell = telling.Telling(bus, self.list, lambda image_id: self.on_forged(image_id))
 
     def restore(self) -> int:
         """At start: remove what a crash left and layers no image uses. Returns how many layers went. Blocks."""
         with self._database.read() as connection:
-            rows, used = store.every_layer(connection), store.layer_uses(connection)
+            rows = store.every_layer(connection)
+            used = store.layer_uses(connection).keys() | store.cached_layers(connection)
         unused = [row.diff_id for row in rows if row.diff_id not in used]
         names = {diff_id.partition(":")[2] for diff_id in used}
         self._layers.driver.sweep(names)
@@ -273,6 +277,21 @@ class Images:
         with self.reserve(base_id):
             return await self._compose(chunks, recipe, name, self.get(base_id), action="commit")
 
+    @contextmanager
+    def assembly(self) -> Iterator[Assembly]:
+        """For a build: layers made one by one, and images of them. What it uses stays while the context is open."""
+        made: list[Digest] = []
+        try:
+            with self._layers.claims.claim() as claim:
+                yield Assembly(self._layers, claim, made, lower=self._lower, now_ns=self._now_ns)
+        except BaseException:
+            self._layers.discard(made)  # those that nothing recorded
+            raise
+
+    def discard_layers(self, diff_ids: Collection[Digest]) -> int:
+        """Remove those of the layers that neither an image nor the cache uses. Returns the freed bytes. Blocks."""
+        return self._layers.discard(diff_ids)[1]
+
     # --- names and removal --------------------------------------------------------------------------------------
 
     async def tag(self, source: str, target: str) -> model.Image:
@@ -316,12 +335,7 @@ class Images:
     def _push(
         self, registry: client.RegistryClient, wanted: reference.Reference, image: model.Image, report: Report
     ) -> None:
-        self._layers.whole(
-            image.layers,
-            lambda layer: report(
-                model.Progress("Waiting for the rest", layer.diff_id.short, layer.arrived_bytes, layer.size_bytes)
-            ),
-        )
+        self._layers.whole(image.layers, lambda layer: report(telling.waiting(layer)))
         pushing.Push(
             layers=self._layers,
             registry=registry,

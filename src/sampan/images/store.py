@@ -13,7 +13,7 @@ from sampan.formats import oci
 from sampan.formats.digest import Digest
 from sampan.images import model
 from sampan.state.database import touch
-from sampan.state.schema import blob_hold, image, image_layer, image_reference, layer, layer_form
+from sampan.state.schema import blob_hold, build_cache, image, image_layer, image_reference, layer, layer_form
 
 TOPIC = "images"  # every verb that changes an image or a reference touches it
 
@@ -142,10 +142,16 @@ def layer_uses(connection: sqlalchemy.Connection) -> dict[str, int]:
     return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
 
+def cached_layers(connection: sqlalchemy.Connection) -> set[str]:
+    """The layers that records of the build cache name."""
+    return set(connection.execute(sqlalchemy.select(build_cache.c.diff_id).distinct()).scalars()) - {""}
+
+
 def forget_layer_if_unused(connection: sqlalchemy.Connection, diff_id: str) -> bool:
-    """Remove a layer's row and forms unless an image uses it. True if it was removed."""
+    """Remove a layer's row and forms unless an image or the build cache uses it. True if it was removed."""
     used = sqlalchemy.exists().where(image_layer.c.diff_id == layer.c.diff_id)
-    gone = connection.execute(layer.delete().where(layer.c.diff_id == diff_id, ~used)).rowcount > 0
+    cached = sqlalchemy.exists().where(build_cache.c.diff_id == layer.c.diff_id)
+    gone = connection.execute(layer.delete().where(layer.c.diff_id == diff_id, ~used, ~cached)).rowcount > 0
     if gone:
         connection.execute(layer_form.delete().where(layer_form.c.diff_id == diff_id))
     return gone

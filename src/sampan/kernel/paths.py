@@ -21,6 +21,7 @@ RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_BENEATH: Final = 0x08
 RESOLVE_IN_ROOT: Final = 0x10
 
+_MAX_LINKS: Final = 40  # as the kernel's path walk
 _MAX_RETRIES: Final = 32  # EAGAIN: a rename or mount went on during the walk and the kernel cannot vouch for it
 
 
@@ -52,6 +53,51 @@ def resolve_in(root: int, path: bytes) -> bytes:
         os.close(descriptor)
     top = _name_of(root).rstrip(b"/")
     return full[len(top) :] or b"/"
+
+
+def locate_in(root: int, path: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """How far `path` exists below `root`: the resolved part (no leading slash, b"" for the root) and what is missing.
+
+    A link that leads nowhere is followed to where its target would be. Raises `KernelError` for a file on the way
+    (ENOTDIR), a loop (ELOOP), and a `..` behind something missing (ENOENT).
+    """
+    here, rest, hops = b"", _parts(path), 0
+    while rest:
+        part = rest.pop(0)
+        try:
+            here = resolve_in(root, (here + b"/" + part) or b".").strip(b"/")
+            continue
+        except libc.KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        link = _link_in(root, here, part)
+        if link is None:
+            if b".." in (part, *rest):
+                raise libc.KernelError("openat2", (root, path), errno.ENOENT)
+            return here, (part, *rest)
+        hops += 1
+        if hops > _MAX_LINKS:
+            raise libc.KernelError("openat2", (root, path), errno.ELOOP)
+        here = b"" if link.startswith(b"/") else here
+        rest = [*_parts(link), *rest]
+    return here, ()
+
+
+def _parts(path: bytes) -> list[bytes]:
+    return [part for part in path.split(b"/") if part not in (b"", b".")]
+
+
+def _link_in(root: int, directory: bytes, name: bytes) -> bytes | None:
+    """The target of a link, None if there is no link by that name."""
+    parent = open_in(root, directory or b".", os.O_PATH | os.O_DIRECTORY)
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return None
+        raise libc.failed(error, "readlinkat", directory, name) from error
+    finally:
+        os.close(parent)
 
 
 def _name_of(descriptor: int) -> bytes:

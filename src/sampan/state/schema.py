@@ -32,7 +32,8 @@ blob = Table(
     Column("created_ns", BigInteger, nullable=False),
 )
 
-# A holder is `image:<id>` or `manifest:<repository>@<digest>`: a blob nobody holds is rubbish after a grace period.
+# A holder is `image:<id>`, `build:<key>` or `manifest:<repository>@<digest>`: a blob nobody holds is rubbish after a
+# grace period.
 blob_hold = Table(
     "blob_hold",
     metadata,
@@ -93,6 +94,21 @@ image_reference = Table(
     Column("image_id", Text, ForeignKey("image.id"), nullable=False),
     Column("updated_ns", BigInteger, nullable=False),
     Index("image_reference_image_id", "image_id"),
+)
+
+# What a step of a build makes, by the key of everything it is made from (`build.keys`). `diff_id` is empty for a step
+# that makes no layer; a layer that a row names stays, and its blob has the holder `build:<key>`.
+build_cache = Table(
+    "build_cache",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("parent", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("diff_id", Text, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("used_ns", BigInteger, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Index("build_cache_diff_id", "diff_id"),
 )
 
 # --- registry ---------------------------------------------------------------------------------------------------

@@ -365,6 +365,16 @@ class FakeVolumes:
         return Volume(name or "f" * 64, labels=options.get("labels") or {}, created_ns=NS)
 
 
+class FakeBuilder:
+    """A build room without a cache."""
+
+    def cache(self) -> list[Any]:
+        return []
+
+    async def prune(self, filters: Any, *, everything: bool, keep_bytes: int = 0) -> tuple[list[str], int]:
+        return [], 0
+
+
 class Harbour:
     """The face, served. `call` is a plain HTTP client."""
 
@@ -385,7 +395,11 @@ class Harbour:
         self.containers = FakeContainers(self.bus)
         self.images = FakeImages()
         rooms = SimpleNamespace(
-            containers=self.containers, images=self.images, networks=FakeNetworks(), volumes=FakeVolumes()
+            containers=self.containers,
+            images=self.images,
+            networks=FakeNetworks(),
+            volumes=FakeVolumes(),
+            builder=FakeBuilder(),
         )
         engine = Engine(bus=self.bus, facts=Facts(hostname="harbour", git_commit="abc"), **cast(Any, vars(rooms)))
         runner = web.AppRunner(app.application(engine, cors_origins=self.cors_origins), shutdown_timeout=0.5)

@@ -12,6 +12,7 @@ from sampan import __version__
 from sampan.events.bus import Bus
 
 if TYPE_CHECKING:
+    from sampan.build.service import Builder
     from sampan.containers.service import Containers
     from sampan.images.service import Images
     from sampan.networks.service import Networks
@@ -75,5 +76,6 @@ class Engine:
     images: Images
     networks: Networks
     volumes: Volumes
+    builder: Builder
     bus: Bus
     facts: Facts

@@ -153,12 +153,6 @@ async def remove(call: Call) -> web.StreamResponse:
     return bodies.answer(render_image.removals(removed))
 
 
-async def prune_builds(call: Call) -> web.StreamResponse:
-    """POST /build/prune, which `docker system prune` asks for too: nothing is built here, so there is no cache."""
-    call.engine.bus.publish("builder", "prune", "", reclaimed="0")
-    return bodies.answer({"CachesDeleted": [], "SpaceReclaimed": 0})
-
-
 async def prune(call: Call) -> web.StreamResponse:
     """POST /images/prune: dangling images, or with `dangling=false` all that no container uses."""
     filters, dangling = _filters(call, PRUNE_FILTERS)

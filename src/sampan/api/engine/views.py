@@ -7,7 +7,7 @@ import dataclasses
 import time
 from typing import Any
 
-from sampan.api.engine import render_container, render_image, render_volume
+from sampan.api.engine import render_build, render_container, render_image, render_volume
 from sampan.api.engine.context import Engine
 from sampan.containers.model import Container, ContainerFilter
 from sampan.volumes.service import directory_size
@@ -76,5 +76,5 @@ async def disk_usage(engine: Engine) -> dict[str, Any]:
         "Images": images,
         "Containers": containers,
         "Volumes": volumes,
-        "BuildCache": [],
+        "BuildCache": [render_build.cache_entry(entry) for entry in engine.builder.cache()],
     }

@@ -23,13 +23,14 @@ _COPY_STEP: Final = 16 << 20  # bytes handed to one write call
 Content = mmap.mmap | bytes
 
 
-def unpack(root: Node, content: Content, target: Path) -> None:
-    """Make `target` (which must not exist) and everything below it, and wait until it is on disk."""
+def unpack(root: Node, content: Content, target: Path, *, durable: bool = True) -> None:
+    """Make `target` (which must not exist) and everything below it; `durable` waits until it is on disk."""
     target.mkdir(mode=0o700)
     descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _Unpacker(descriptor, content).fill(root)
-        libc.check(libc.libc.syncfs(descriptor), "syncfs", str(target))
+        if durable:
+            libc.check(libc.libc.syncfs(descriptor), "syncfs", str(target))
     finally:
         os.close(descriptor)
 
