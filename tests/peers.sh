@@ -4,6 +4,7 @@
 #   docker-20.10/  dockerd, containerd and CLI of Debian 12
 #   docker-26.1/   the same of Debian 13; left out, and said so, where it cannot be had
 #   syslog/        rsyslogd of Debian 12, to which containers' output is sent
+#   compose-2.26/  docker-compose of Debian 13
 #   erofs-1.8/     fsck.erofs of Debian 13 with its own libc: Debian 12's knows only blocks of one page
 #   tools/         what both need, of Debian 12: runc (Debian 13's wants a newer libc), iptables, pigz, docker-registry
 #
@@ -71,5 +72,6 @@ done
 ln -sf ../usr/bin/tini-static "$PEERS/tools/bin/docker-init"
 unpack trixie docker-26.1 "${DEBIAN_13[@]}" ||
   say "dockerd 26.1 of Debian 13 cannot be had here; comparisons go on with 20.10 alone"
+unpack trixie compose-2.26 docker-compose || say "docker-compose of Debian 13 cannot be had here; its test is left out"
 unpack trixie erofs-1.8 "${EROFS[@]}" || say "fsck.erofs of Debian 13 cannot be had here; its test is left out"
 rm -rf "$PEERS"/*.half

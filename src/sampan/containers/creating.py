@@ -39,6 +39,7 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
             f"image with reference {wanted.config.image} was found but its platform "
             f"({image.platform.os}/{image.platform.architecture}) does not match the specified platform ({platform})"
         )
+    joining.check(wanted)
     host = defaulting.fill(wanted.host, room.defaults.wish)
     merged = Wanted(merging.merge(wanted.config, image.config), host, wanted.networking)
     warnings = check(room, merged)
@@ -74,6 +75,7 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
         container = await room.database.write(verb)
     for volume in new_volumes:
         room.volumes.tell_new(volume)
+    await room.volumes.ensure_all(point.source for point in points if point.kind == "volume")
     room.publish(container, "create")
     return container, warnings
 
@@ -100,7 +102,6 @@ def check(room: Room, merged: Wanted) -> list[str]:
     unserved.check(merged.host, realtime=room.host.realtime)
     if spec.wants_init(merged.host, by_default=room.defaults.init):
         facts.init_program(room.defaults.init_path)
-    joining.check(merged)
     host = merged.host
     if host.runtime not in room.runtimes:
         raise errors.Invalid(
@@ -137,6 +138,14 @@ def _suggest(room: Room, connection: Connection) -> str:
     return names.suggest(room.choose, lambda name: store.find_by_name(connection, name) is not None)
 
 
+def _source(room: Room, reference: str) -> Container:
+    """Raises `Invalid`: to the docker CLI "not found" as the answer to a creation would mean the image."""
+    try:
+        return room.get(reference)
+    except errors.NotFound as error:
+        raise errors.Invalid(str(error), remedy="name a container in --volumes-from that exists") from error
+
+
 def _with_volumes_of_others(room: Room, wanted: Wanted) -> Wanted:
     """`--volumes-from NAME[:ro]`: the binds and volumes the other has now, where the wish names nothing else."""
     if not wanted.host.volumes_from:
@@ -148,7 +157,7 @@ def _with_volumes_of_others(room: Room, wanted: Wanted) -> Wanted:
         mode = ",".join(word for word in mode.split(",") if word not in ("z", "Z"))
         if mode not in ("", "ro", "rw"):
             raise mountpoints.MountInvalid(f"invalid mode for volumes-from: {mode}", remedy="use ro or rw")
-        for point in mountpoints.of(room.get(reference)):
+        for point in mountpoints.of(_source(room, reference)):
             if point.kind != "tmpfs" and point.destination not in taken:
                 taken.add(point.destination)
                 more.append(

@@ -66,7 +66,7 @@ async def finish(
     delay_s = restarts.delay(policy, state, previous_delay_s=live.restart_delay_s)
     if room.going_down or (policy.name == "on-failure" and not failed_itself):
         delay_s = None
-    goes = container.wanted.host.auto_remove and not room.stopping
+    goes = container.wanted.host.auto_remove and not room.stopping and not live.restarting
     phase = Phase.RESTARTING if delay_s is not None else Phase.EXITED
     if goes:  # its row goes in a moment: until then the keeper holds the exit, and a new daemon begins here again
         container = dataclasses.replace(container, state=state)

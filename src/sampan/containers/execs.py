@@ -141,7 +141,7 @@ class Execs:
     def get(self, exec_id: str) -> Exec:
         """Raises `ExecUnknown`."""
         found = self._items.get(exec_id)
-        if found is None:
+        if found is None or not self._room.roster.has(found.container_id):
             raise ExecUnknown(f"No such exec instance: {exec_id}")
         return found
 

@@ -34,6 +34,7 @@ def choose(
     networks_of: Callable[[Container], Iterable[str]],
     volumes_of: Callable[[Container], Iterable[str]],
     health_of: Callable[[Container], str],
+    published_of: Callable[[Container], Iterable[tuple[int, str]]] = lambda item: (),
 ) -> list[Container]:
     """The containers that pass, in the given order (newest first).
 
@@ -61,9 +62,9 @@ def choose(
         and _passes_text(item, keys)
         and _passes_state(item, keys)
         and _passes_age(item, containers, keys)
-        and _passes_ports(item, keys)
+        and _passes_ports(item, keys, published_of)
         and ("ancestor" not in keys or item.image_id in {image_ids.get(v, "") for v in keys["ancestor"]})
-        and ("network" not in keys or set(keys["network"]) & set(networks_of(item)))
+        and ("network" not in keys or _is_on(keys["network"], networks_of(item)))
         and ("health" not in keys or health_of(item) in keys["health"])
         and ("volume" not in keys or set(keys["volume"]) & set(volumes_of(item)))
     ]
@@ -121,10 +122,17 @@ def _named(reference: str, containers: Sequence[Container]) -> Container:
     raise ContainerUnknown(f"No such container: {reference}")
 
 
-def _passes_ports(item: Container, keys: Mapping[str, tuple[str, ...]]) -> bool:
-    published = _numbers(item.wanted.host.port_bindings)
-    exposed = _numbers(item.wanted.config.exposed_ports) | published
-    return ("publish" not in keys or bool(_numbers(keys["publish"]) & published)) and (
+def _is_on(wanted: Iterable[str], networks: Iterable[str]) -> bool:
+    """Whether a name, an id or the beginning of an id is among names and ids."""
+    return any(text == value or (len(text) == 64 and text.startswith(value)) for text in networks for value in wanted)
+
+
+def _passes_ports(
+    item: Container, keys: Mapping[str, tuple[str, ...]], published_of: Callable[[Container], Iterable[tuple[int, str]]]
+) -> bool:
+    """`publish` means ports of the host, `expose` ports of the container."""
+    exposed = _numbers(item.wanted.config.exposed_ports) | _numbers(item.wanted.host.port_bindings)
+    return ("publish" not in keys or bool(_numbers(keys["publish"]) & set(published_of(item)))) and (
         "expose" not in keys or bool(_numbers(keys["expose"]) & exposed)
     )
 

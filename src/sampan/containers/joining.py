@@ -12,6 +12,10 @@ from sampan.networks.model import Endpoint, EndpointWish
 SHARED = "container:"  # prefix of a mode that names another container
 
 
+IPC_MODES = ("", "none", "private", "shareable", "host")
+UNDEFINED = "This would result in undefined behavior"
+
+
 class ModeInvalid(errors.Invalid):
     """Modes that exclude each other."""
 
@@ -39,17 +43,39 @@ def network_mode(wanted: Wanted) -> str:
 def check(wanted: Wanted) -> None:
     """Raises `ModeInvalid`."""
     mode, host, config = network_mode(wanted), wanted.host, wanted.config
+    ipc = wanted.host.ipc_mode
+    if ipc not in IPC_MODES and not shared_with(ipc):
+        raise ModeInvalid(f"invalid IPC mode: {ipc}", remedy="use none, private, shareable, host or container:NAME")
+    if mode == "container":
+        raise ModeInvalid("invalid container format container:<name|id>")
+    if host.links and mode == "host":
+        raise ModeInvalid(f"conflicting options: host type networking can't be used with links. {UNDEFINED}")
+    macs = [config.mac_address, *(one.mac_address for one in wanted.networking.endpoints_config.values())]
+    if any(macs) and (mode == "host" or mode.startswith(SHARED)):
+        raise ModeInvalid("conflicting options: mac-address and the network mode")
     if mode.startswith(SHARED):
-        if host.port_bindings or host.publish_all_ports:
-            raise ModeInvalid("conflicting options: port publishing and the container type network mode")
-        if config.hostname:
-            raise ModeInvalid("conflicting options: hostname and the network mode")
-        if host.dns:
-            raise ModeInvalid("conflicting options: dns and the network mode")
-        if wanted.networking.endpoints_config:
-            raise ModeInvalid("conflicting options: cannot join networks beside another container's")
+        _check_shared(wanted)
     if mode in ("host", "none") and set(wanted.networking.endpoints_config) - {mode}:
         raise ModeInvalid(f"container cannot be connected to other networks in the network mode {mode}")
+
+
+def _check_shared(wanted: Wanted) -> None:
+    """What cannot be asked for beside another container's network. Source: moby/moby, runconfig/errors.go."""
+    host, config = wanted.host, wanted.config
+    if host.links:
+        raise ModeInvalid(f"conflicting options: container type network can't be used with links. {UNDEFINED}")
+    conflicts = {
+        "hostname and the network mode": config.hostname,
+        "dns and the network mode": host.dns,
+        "custom host-to-IP mapping and the network mode": host.extra_hosts,
+        "port publishing and the container type network mode": host.port_bindings or host.publish_all_ports,
+        "port exposing and the container type network mode": config.exposed_ports,
+    }
+    for what, asked in conflicts.items():
+        if asked:
+            raise ModeInvalid(f"conflicting options: {what}")
+    if wanted.networking.endpoints_config:
+        raise ModeInvalid("conflicting options: cannot join networks beside another container's")
 
 
 def shared_with(mode: str) -> str:

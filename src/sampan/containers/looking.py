@@ -1,17 +1,34 @@
-"""`docker top`: ps(1) of the host, and of its rows those of one container."""
+"""What a container has at the moment: its networks and ports for `ps`, its processes for `top` (ps(1) of the host)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sampan import errors
+from sampan.containers import joining
 from sampan.containers.model import Container
 from sampan.containers.room import Room
 from sampan.host import process
 from sampan.kernel import cgroups
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+
+def networks_of(room: Room, container: Container) -> Sequence[str]:
+    """Names and ids; before the first start the names that were asked for."""
+    attachment = room.networks.attachment(container.id)
+    if attachment is None:
+        return [wish.network for wish in joining.network_wishes(container.wanted)]
+    found = [room.networks.get(endpoint.network_id) for endpoint in attachment.endpoints]
+    return [text for network in found for text in (network.name, network.id)]
+
+
+def published_of(room: Room, container: Container) -> Iterator[tuple[int, str]]:
+    """Ports of the host and their protocols."""
+    attachment = room.networks.attachment(container.id)
+    for entry in attachment.published if attachment else ():
+        yield from ((entry.host_port + step, entry.protocol) for step in range(entry.count))
 
 
 async def top(room: Room, container: Container, arguments: str) -> Table:

@@ -5,6 +5,7 @@ Source: OCI runtime-spec config-linux.md; dockerd's checks and words where users
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from sampan.containers.wanted import HostConfig, ThrottleDevice
 if TYPE_CHECKING:
     from sampan.containers.spec import DeviceNode
 
+_CPUSET = re.compile(r"[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*\Z")
 LEAST_MEMORY_BYTES = 6 << 20
 CPU_PERIOD_US = 100_000
 
@@ -53,6 +55,9 @@ def check(host: HostConfig, *, cpus: int) -> list[str]:
         raise LimitInvalid(f"range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
     if host.nano_cpus and (host.cpu_period or host.cpu_quota):
         raise LimitInvalid("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
+    _check_cpuset(host.cpuset_cpus, cpus)
+    if not -1000 <= host.oom_score_adj <= 1000:
+        raise LimitInvalid(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if host.cpu_period and not 1000 <= host.cpu_period <= 1_000_000:
         raise LimitInvalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if host.cpu_quota and 0 < host.cpu_quota < 1000:
@@ -69,6 +74,17 @@ def check(host: HostConfig, *, cpus: int) -> list[str]:
     if ".." in host.cgroup_parent.split("/") or "\0" in host.cgroup_parent:
         raise LimitInvalid(f"invalid cgroup parent: {host.cgroup_parent!r}", remedy="write a path without '..'")
     return []
+
+
+def _check_cpuset(text: str, cpus: int) -> None:
+    """`0-2,5`. Raises `LimitInvalid`."""
+    if not text:
+        return
+    if not _CPUSET.match(text):
+        raise LimitInvalid(f"Invalid value {text[:100]} for cpuset cpus", remedy="write a list of ranges, as in 0-2,5")
+    if any(int(number) >= cpus for number in re.findall(r"[0-9]+", text)):
+        there = f"0-{cpus - 1}" if cpus > 1 else "0"
+        raise LimitInvalid(f"Requested CPUs are not available - requested {text[:100]}, available: {there}")
 
 
 def block_paths(host: HostConfig) -> set[str]:

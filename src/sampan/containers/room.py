@@ -52,6 +52,7 @@ class Live:
         self.restart_delay_s = 0.0
         self.readers = 0  # operations on its files: they keep its root mounted while it is stopped
         self.stopping = False  # the exit that comes is of a stop: dockerd tells that before the exit
+        self.restarting = 0  # restarts under way that a client asked for
 
     def has_exited(self, code: int) -> None:
         """Wake those who wait for the exit; later ones wait for the next."""

@@ -43,6 +43,12 @@ class Roster:
             raise ContainerUnknown(f"No such container: {reference}")
         return matches[0]
 
+    def has(self, container_id: str) -> bool:
+        """Whether a full id is still somebody's."""
+        with self._lock:
+            self._refresh()
+            return container_id in self._by_id
+
     def every(self) -> Sequence[Container]:
         """All, newest first."""
         with self._lock:

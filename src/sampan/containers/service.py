@@ -22,7 +22,6 @@ from sampan.containers import (
     ending,
     execs,
     filters,
-    joining,
     keeping,
     logs,
     looking,
@@ -92,7 +91,8 @@ class Containers:
             everything,
             wanted,
             image_ids=image_ids,
-            networks_of=self._networks_of,
+            networks_of=lambda item: looking.networks_of(self._room, item),
+            published_of=lambda item: looking.published_of(self._room, item),
             health_of=lambda item: found.status if (found := self.health.of(item)) else "none",
             volumes_of=lambda item: [part for p in mountpoints.of(item) for part in (p.source, p.destination)],
         )
@@ -101,13 +101,6 @@ class Containers:
         """How many are in each phase."""
         phases = [item.phase for item in self._room.roster.every()]
         return {phase: phases.count(phase) for phase in Phase}
-
-    def _networks_of(self, item: Container) -> Sequence[str]:
-        attachment = self._room.networks.attachment(item.id)
-        if attachment is None:
-            return [wish.network for wish in joining.network_wishes(item.wanted)]
-        found = [self._room.networks.get(endpoint.network_id) for endpoint in attachment.endpoints]
-        return [text for network in found for text in (network.name, network.id)]
 
     def using_image(self, image_id: str) -> Sequence[User]:
         """For `rmi`: who keeps an image."""
@@ -198,6 +191,9 @@ class Containers:
         """Send a signal. Raises `NotRunning`."""
         container = self.get(reference)
         number = merging.parse_signal(signal or "KILL")
+        if container.phase is Phase.RESTARTING:
+            await self.stop(container.id)  # nothing runs that could be signalled, and nothing shall run again
+            return
         if not container.alive:
             raise NotRunning(f"Cannot kill container: {reference}: container {container.id} is not running")
         ended = asyncio.shield(self._room.live_of(container.id).end)
@@ -209,12 +205,16 @@ class Containers:
             await self._wait_killed(container, ended)
 
     async def restart(self, reference: str, *, timeout_s: int | None = None, signal: str = "") -> None:
-        """Stop if it runs, then start."""
+        """Stop if it runs, then start. `--rm` waits for another end."""
         container = self.get(reference)
+        live = self._room.live_of(container.id)
+        live.restarting += 1
         try:
             await self.stop(container.id, timeout_s=timeout_s, signal=signal)
         except errors.Unchanged:
             pass  # it does not run: a restart is then a start
+        finally:
+            live.restarting -= 1
         await self.start(container.id)
         self._room.publish(container, "restart")
 
@@ -243,8 +243,8 @@ class Containers:
                 if container.phase is Phase.RESTARTING:
                     if not force:
                         raise ContainerBusy(
-                            f'cannot remove container "/{container.name}": container is restarting',
-                            remedy="stop the container before removing or force remove",
+                            f'cannot remove container "/{container.name}"',
+                            why="container is restarting: stop the container before removing or force remove",
                         )
                     live.cancel_restart()
                     await self._room.database.write(functools.partial(_set_exited, container.id))
@@ -397,8 +397,8 @@ class Containers:
     async def _end_for_removal(self, container: Container, *, force: bool) -> None:
         if not force:
             raise ContainerBusy(
-                f'cannot remove container "/{container.name}": container is {container.phase}',
-                remedy="stop the container before removing or force remove",
+                f'cannot remove container "/{container.name}"',
+                why=f"container is {container.phase}: stop the container before removing or force remove",
             )
         ended = asyncio.shield(self._room.live_of(container.id).end)
         await self._mark_stopped(container)
@@ -436,10 +436,10 @@ class Containers:
         async with self._room.live_of(container.id).lock:
             container = self.get(container.id)
             if not container.alive:
-                raise NotRunning(f"container {container.id} is not running")
+                raise NotRunning(f"Container {container.id} is not running")
             if container.phase is not present:
                 state = "already paused" if future is Phase.PAUSED else "not paused"
-                raise ContainerBusy(f"container {container.id} is {state}")
+                raise ContainerBusy(f"Container {container.id} is {state}")
             runtime = self._room.runtime(container)
             await (runtime.pause if future is Phase.PAUSED else runtime.resume)(container.id)
             await self._room.database.write(lambda c: store.move(c, container.id, future))

@@ -42,13 +42,12 @@ class Directory:
     def addresses(self, name: str, networks: Iterable[Network]) -> tuple[IPv4Address, ...]:
         """The addresses of `name`, or of `name.network`, on the networks of whoever asks. Empty: nobody's name."""
         wanted = name.rstrip(".").lower()
-        host, _, suffix = wanted.rpartition(".")
         found: list[IPv4Address] = []
         for network in networks:
             names = self._names.get(network.id, {})
             matches = names.get(wanted, ())
-            if not matches and host and suffix == network.name.lower():
-                matches = names.get(host, ())
+            if not matches and wanted.endswith(f".{network.name.lower()}"):
+                matches = names.get(wanted[: -len(network.name) - 1], ())
             found += [one.address.ip for one in matches if one.address is not None]
         return tuple(dict.fromkeys(found))
 

@@ -257,7 +257,7 @@ def check_connect(ledger: Ledger, container_id: str, wish: EndpointWish) -> None
     """A container in host or none mode has no place for another endpoint, and nobody joins those later."""
     target = ledger.find(wish.network)
     if target.driver == "host" or any(one.driver == "host" for one in ledger.networks_of(container_id)):
-        raise failures.BadEndpoint("container cannot be connected to host network or disconnected from it")
+        raise failures.BadEndpoint("container cannot be disconnected from host network or connected to host network")
     if target.driver == "null" or any(one.driver == "null" for one in ledger.networks_of(container_id)):
         raise failures.BadEndpoint("container cannot be connected to multiple networks with one of them in none mode")
 

@@ -41,7 +41,7 @@ def effective(add: Iterable[str], drop: Iterable[str], *, privileged: bool, boun
     `ALL` stands for every capability. A name given both ways is dropped, unless it is the named exception to
     `--cap-drop ALL`, as in dockerd.
     """
-    added, dropped = {_name(text) for text in add}, {_name(text) for text in drop}
+    added, dropped = {_name(text, "CapAdd") for text in add}, {_name(text, "CapDrop") for text in drop}
     if privileged:
         return bounding
     result = set(bounding) if "ALL" in added else set(DEFAULT)
@@ -52,10 +52,11 @@ def effective(add: Iterable[str], drop: Iterable[str], *, privileged: bool, boun
     return frozenset(result) & bounding
 
 
-def _name(text: str) -> str:
+def _name(text: str, field: str) -> str:
     name = text.upper().removeprefix("CAP_")
     if name != "ALL" and name not in NAMES:
         raise CapabilityUnknown(
-            f"invalid capability: {text!r}", remedy="see capabilities(7) for the names, with or without CAP_"
+            f'invalid {field}: unknown capability: "CAP_{name}"',
+            remedy="see capabilities(7) for the names, with or without CAP_",
         )
     return name

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import sqlalchemy
@@ -171,6 +171,12 @@ class Volumes:
             files.make_directories(path, mode=0o755)
         return path
 
+    async def ensure_all(self, names: Iterable[str]) -> None:
+        """The same for several, off the event loop, and not even asked for where all are there."""
+        missing = [name for name in names if not self.path(name).exists()]
+        if missing:
+            await asyncio.to_thread(lambda: [self.ensure(name) for name in missing])
+
     async def discard(self, name: str) -> None:
         """Delete the directory of a volume whose row is gone. One that no container was started with has none."""
         if (self._root / name).exists():
@@ -221,7 +227,7 @@ class Volumes:
 
 
 def directory_size(path: Path) -> int:
-    """Bytes of all regular files below, hard links once. Blocks."""
+    """Bytes of all files below as `ls` shows them, hard links once, directories not at all: dockerd's count. Blocks."""
     seen: set[tuple[int, int]] = set()
     total = 0
     for directory, _, names in os.walk(path):
@@ -229,5 +235,5 @@ def directory_size(path: Path) -> int:
             status = Path(directory, name).lstat()
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
+                total += status.st_size
     return total

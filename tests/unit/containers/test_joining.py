@@ -102,3 +102,27 @@ def test_a_suggested_name_is_free_and_good() -> None:
     name = names.suggest(lambda words: words[next(picks)], taken.__contains__)
     assert name == "breezy_barge"
     assert names.check("/" + name) == name
+
+
+@pytest.mark.parametrize(
+    ("mode", "config", "host", "said"),
+    [
+        ("container", {}, {}, "invalid container format"),
+        ("container:a", {"Hostname": "x"}, {}, "hostname and the network mode"),
+        ("container:a", {}, {"Dns": ["1.1.1.1"]}, "dns and the network mode"),
+        ("container:a", {}, {"ExtraHosts": ["a:1.1.1.1"]}, "custom host-to-IP mapping"),
+        ("container:a", {"ExposedPorts": {"80/tcp": {}}}, {}, "port exposing"),
+        ("container:a", {}, {"PublishAllPorts": True}, "port publishing"),
+        ("container:a", {"MacAddress": "92:d0:c6:0a:29:33"}, {}, "mac-address and the network mode"),
+        ("host", {"MacAddress": "92:d0:c6:0a:29:33"}, {}, "mac-address and the network mode"),
+        ("host", {}, {"Links": ["a:b"]}, "host type networking can't be used with links"),
+        ("container:a", {}, {"Links": ["a:b"]}, "container type network can't be used with links"),
+        ("bridge", {}, {"IpcMode": "odd"}, "invalid IPC mode: odd"),
+    ],
+)
+def test_what_a_mode_excludes_is_refused_in_dockers_words(
+    mode: str, config: dict[str, Any], host: dict[str, Any], said: str
+) -> None:
+    asked = wanted.decode_create({"Image": "x", **config, "HostConfig": {"NetworkMode": mode, **host}})
+    with pytest.raises(joining.ModeInvalid, match=said):
+        joining.check(asked)

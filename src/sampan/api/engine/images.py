@@ -147,6 +147,8 @@ async def tag(call: Call) -> web.StreamResponse:
 
 async def remove(call: Call) -> web.StreamResponse:
     """DELETE /images/{name}."""
+    if not call.name.strip():
+        raise InvalidImageRequest("image name cannot be blank")
     removed = await call.engine.images.remove(
         call.name, force=call.query.switch("force"), prune=not call.query.switch("noprune")
     )
