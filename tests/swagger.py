@@ -25,6 +25,7 @@ JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
 # Where dockerd itself does not keep to the description: a pointer that is null, a number that is absent.
 ALLOWED = re.compile(
     r"\.HostConfig\.(MemorySwappiness|OomKillDisable|PidsLimit|Init) is null$"
+    r"|^\$\.ExitCode is null$"  # an exec that has not ended
     r"|\.Containers\[\d+\]\.SizeR(w|ootFs) is null$"
 )
 

@@ -29,7 +29,7 @@ SMALLEST_MTU: Final = 68  # bytes; source: RFC 791
 
 BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 
-_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+_NAME: Final = re.compile(r"[^\s/\x00-\x1f\x7f]([^/\x00-\x1f\x7f]{0,126}[^\s/\x00-\x1f\x7f])?\Z")
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\Z")
 _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")
@@ -82,7 +82,10 @@ def _check_name(name: str, ledger: Ledger) -> None:
     if name in PREDEFINED:
         raise failures.PredefinedNetwork(f"operation is not permitted on predefined {name} network")
     if not _NAME.match(name):
-        raise failures.BadNetwork(f"invalid network name {name!r}", why="only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed")
+        raise failures.BadNetwork(
+            f"invalid network name {name[:200]!r}",
+            remedy="give 1 to 128 characters, without slashes and with blanks only inside",
+        )
     if ledger.named(name) is not None:
         raise failures.NetworkExists(name)
 

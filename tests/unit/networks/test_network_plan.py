@@ -65,7 +65,9 @@ def test_a_network_reads_dockers_options() -> None:
     ("wish", "kind"),
     [
         (NetworkWish("bridge"), failures.PredefinedNetwork),
-        (NetworkWish("a b"), failures.BadNetwork),
+        (NetworkWish(" a"), failures.BadNetwork),
+        (NetworkWish("a/b"), failures.BadNetwork),
+        (NetworkWish("n" * 129), failures.BadNetwork),
         (NetworkWish(""), failures.BadNetwork),
         (NetworkWish("taken"), failures.NetworkExists),
         (NetworkWish("x", driver="macvlan"), errors.Unsupported),

@@ -31,7 +31,7 @@ _CONFIG_OMITTED = (
     "Shell",
 )
 _CONFIG_NULL = ("Cmd", "Volumes", "Entrypoint", "OnBuild")
-_HOST_OMITTED = ("Annotations", "StorageOpt", "Tmpfs", "Sysctls", "Runtime", "Mounts", "Init")
+_HOST_OMITTED = ("Annotations", "StorageOpt", "Tmpfs", "Sysctls", "Mounts", "Init")
 DEFAULT_SHM_BYTES = 64 << 20  # Source: docker run --shm-size
 _HOST_NULL = ("Binds", "VolumesFrom", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "Links", "SecurityOpt")
 
@@ -197,6 +197,7 @@ def host_config(wanted: HostConfig, cgroup_version: str) -> dict[str, Any]:
     answer["IpcMode"] = wanted.ipc_mode or "private"
     answer["LogConfig"]["Type"] = wanted.log_config.type or "json-file"
     answer["RestartPolicy"]["Name"] = wanted.restart_policy.name or "no"
+    answer["Runtime"] = wanted.runtime or "runc"
     answer["ShmSize"] = wanted.shm_size or DEFAULT_SHM_BYTES
     return answer
 

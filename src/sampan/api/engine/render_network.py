@@ -23,7 +23,7 @@ def endpoint_settings(endpoint: Endpoint | None, asked: EndpointSettings | None)
         "IPAMConfig": msgspec.to_builtins(asked.ipam_config) if asked else None,
         "Links": (asked.links or None) if asked else None,
         "Aliases": (list(endpoint.aliases) if endpoint else asked.aliases if asked else []) or None,
-        "MacAddress": endpoint.mac if endpoint else "",
+        "MacAddress": endpoint.mac if endpoint else asked.mac_address if asked else "",
         "DriverOpts": (asked.driver_opts or None) if asked else None,
         "NetworkID": endpoint.network_id if endpoint else "",
         "EndpointID": endpoint.id if endpoint else "",

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from sampan import errors
-from sampan.api.engine import detach, execs
+from sampan.api.engine import detach, execs, framing
 from sampan.api.engine.call import Call, done
 from sampan.api.http import bodies, hijack
 from sampan.containers.logs import LogQuery
@@ -85,10 +85,14 @@ class _Wish(msgspec.Struct, frozen=True):
     stderr: bool
     logs: bool
     stream: bool
+    terminal: bool | None = None  # how the client reads the output, where that is its own choice
 
     def of(self, attachment: Streams) -> AsyncIterator[bytes]:
         """What the container writes."""
-        return attachment.output(stdout=self.stdout, stderr=self.stderr, logs_too=self.logs, stream=self.stream)
+        output = attachment.output(stdout=self.stdout, stderr=self.stderr, logs_too=self.logs, stream=self.stream)
+        if self.terminal is None or self.terminal == attachment.terminal:
+            return output
+        return framing.bare(output) if self.terminal else framing.framed(output)
 
 
 def _wish(call: Call) -> _Wish:
@@ -268,8 +272,15 @@ async def exec_start(call: Call) -> web.StreamResponse:
         _DRAINING.add(draining)
         draining.add_done_callback(_DRAINING.discard)
         return done(200)
-    wish = _Wish(stdin=item.wish.stdin, stdout=item.wish.stdout, stderr=item.wish.stderr, logs=False, stream=True)
-    terminal = item.wish.terminal
+    terminal = asked.tty  # of the start, whatever the exec has: as in dockerd, this alone decides about frames
+    wish = _Wish(
+        stdin=item.wish.stdin,
+        stdout=item.wish.stdout,
+        stderr=item.wish.stderr,
+        logs=False,
+        stream=True,
+        terminal=terminal,
+    )
     stream = hijack.take_over(call.request, _head(call, terminal=terminal))
     try:
         running = await room.start(call.name, rows=rows, columns=columns)
@@ -326,8 +337,9 @@ async def logs(call: Call) -> web.StreamResponse:
 async def _send_logs(call: Call, response: web.StreamResponse, asked: LogQuery) -> None:
     chunks = call.engine.containers.logs(call.name, asked, details=call.query.switch("details"))
     await response.prepare(call.request)
+    lines = framing.Lines() if asked.multiplexed else None
     async for chunk in chunks:
-        await response.write(chunk)
+        await response.write(lines.feed(chunk) if lines else chunk)
     await response.write_eof()
 
 
