@@ -50,10 +50,8 @@ def check(wanted: LogConfig) -> None:
     """Raises `LogOptionInvalid`."""
     driver, options = wanted.type or DEFAULT, wanted.config
     if driver not in DRIVERS:
-        raise LogOptionInvalid(
-            f'error looking up logging plugin {driver}: plugin "{driver}" not found',
-            remedy=f"use one of {', '.join(sorted(DRIVERS))}",
-        )
+        # Without a remedy: the SDK for Python's own tests compare the whole sentence.
+        raise LogOptionInvalid(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     for name in options:
         if name not in DRIVERS[driver] | _ANY:
             raise LogOptionInvalid(f"unknown log opt '{name}' for {driver} log driver")
