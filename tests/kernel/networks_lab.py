@@ -610,7 +610,7 @@ async def flushed(lab: Lab) -> None:
     for broken in ("flush ruleset", "flush table ip sampan", "delete table ip sampan", "flush chain ip sampan forward"):
         with nft.Nft() as other:
             other.run(broken)
-        await lab.until(lambda: networks._host.table_is_whole(networks.list()), f"written again after nft {broken}")
+        await lab.until(lambda: networks.table.is_whole(), f"written again after nft {broken}")
         assert lab.reaches(lab.outside, HOST, 8080), broken
     with nft.Nft() as other:
         other.run("add table ip others")
@@ -628,25 +628,25 @@ async def other_firewall(lab: Lab) -> None:
     networks = await lab.start()
     box = await lab.container(networks, "bridge", PortWish(80, host_port=8080))
     lab.listen(inside(box), 80)
-    assert await networks.obstacles() == ()
+    assert await networks.table.obstacles() == ()
     with nft.Nft() as other:
         other.run("add table inet wall")
         other.run("add chain inet wall fwd_ { type filter hook forward priority 0; policy drop; }")
         assert not lab.reaches(lab.outside, HOST, 8080), "every table's word counts"
-        (told,) = await networks.obstacles()
+        (told,) = await networks.table.obstacles()
         assert "inet wall fwd_" in told
         remedy = told.partition("work only where it accepts them (")[2].rstrip(")")
         for command in remedy.split("; "):
             other.run(command.removeprefix("nft "))
         assert lab.reaches(lab.outside, HOST, 8080)
-        assert await networks.obstacles() == ()
+        assert await networks.table.obstacles() == ()
         other.run("delete table inet wall")
         other.run("add table inet firewalld")
         other.run("add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }")
         other.run("add rule inet firewalld filter_FORWARD ct state established accept")
         other.run("add rule inet firewalld filter_FORWARD reject")
         assert not lab.reaches(lab.outside, HOST, 8080)
-        (told,) = await networks.obstacles()
+        (told,) = await networks.table.obstacles()
         assert "firewall-cmd --permanent --zone=trusted --add-interface=sampan0" in told
 
 
@@ -706,7 +706,7 @@ async def _linked(lab: Lab) -> None:
     assert lab.pings(inside(client), "172.17.0.1")
     with nft.Nft() as elsewhere:
         elsewhere.run("flush ruleset")
-    await lab.until(lambda: networks._host.table_is_whole(networks.list()), "the table comes back")
+    await lab.until(lambda: networks.table.is_whole(), "the table comes back")
     assert lab.reaches(inside(client), ip(server), 80), "links with it"
     assert not lab.reaches(inside(other), ip(server), 80)
     await networks.detach(server.container_id)

@@ -51,7 +51,7 @@ TABLE: Final = (
     Foreign(("--containerd",), _CONTAINERD),
     Foreign(("--containerd-namespace",), _CONTAINERD),
     Foreign(("--containerd-plugins-namespace",), _CONTAINERD, key="containerd-plugin-namespace"),
-    Foreign(("--max-download-attempts",), "a broken download goes on where it broke, ten times"),
+    Foreign(("--max-download-attempts",), "a broken download goes on where it broke"),
     Foreign(("--allow-nondistributable-artifacts",), "every layer is pushed", key="allow-nondistributable-artifacts"),
     Foreign(("--feature",), "there are no features to turn on", key="features"),
     Foreign(("--builder",), "the build cache is pruned by `builder prune`", key="builder"),

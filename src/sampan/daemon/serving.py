@@ -41,6 +41,8 @@ async def restore(harbour: Harbour) -> None:
     await asyncio.to_thread(files)
     await connect_keeper(harbour)
     await harbour.containers.restore()
+    for warning in await harbour.networks.table.obstacles():
+        log.warning("%s", warning.removeprefix("WARNING: "))
 
 
 def doors_of(options: Options) -> doors.Doors:

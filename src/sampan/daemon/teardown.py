@@ -26,7 +26,7 @@ async def tear_down(options: Options) -> None:
     harbour.room.stopping = True  # policies start nothing any more
     failures: list[Exception] = []
     await serving.restore(harbour)
-    await harbour.containers.stop_all()
+    await harbour.containers.stop_all(timeout_s=options.shutdown_timeout)
     try:
         await harbour.room.keeper.stop()
     except errors.SampanError as error:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from sampan.events.bus import Bus
 from sampan.kernel import nft
-from sampan.networks import editing, failures, linking, obstacles, plan, ports, resolvconf, store
+from sampan.networks import editing, failures, linking, plan, ports, resolvconf, store
 from sampan.networks.berths import INSIDE, REFILL_DELAY_S, Berth
 from sampan.networks.host import Host, NameSockets, Plug, held, held_among
 from sampan.networks.ledger import Ledger
@@ -35,8 +35,8 @@ from sampan.networks.model import (
     Settings,
 )
 from sampan.networks.naming import Naming
-from sampan.networks.sentry import Sentry
 from sampan.networks.start import Start
+from sampan.networks.table import Table
 from sampan.state.database import Database
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Networks:
         self._refilling: asyncio.TimerHandle | None = None
         self._leaving: set[str] = set()
         self.links = linking.Links(self._host, self._ledger)
-        self._sentry = Sentry(lambda: self._host.table_is_whole(self.list()), self._rewrite_table)
+        self.table = Table(self._host, self._ledger, self.links)
         self._sweeping: asyncio.Task[None] | None = None
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -151,7 +151,7 @@ class Networks:
             await asyncio.to_thread(self._host.remove_network, network)
         except nft.NftFailed:
             log.warning("the firewall table lacked parts of network %s; writing it again", network.name)
-            await self._rewrite_table()
+            await self.table.rewrite()
             await asyncio.to_thread(self._host.remove_bridge, network)
 
     async def prune(self, chosen: Callable[[Network], bool] = lambda network: True) -> tuple[str, ...]:
@@ -212,7 +212,7 @@ class Networks:
                 sockets = await self._build(container_id, endpoints, published, berth)
             finally:
                 await row
-            await self._pay_table()
+            await self.table.pay()
         except BaseException:
             await self._take_back(container_id, sockets)
             raise
@@ -343,7 +343,7 @@ class Networks:
                 await self._database.write(lambda connection: store.remove_container(connection, container_id))
         if missing:
             log.warning("the firewall table lacked ports of container %s; writing it again", container_id[:12])
-            await self._rewrite_table()
+            await self.table.rewrite()
             await asyncio.to_thread(self._host.detach, container_id, ())
 
     def _leave(self, pairs: Iterable[str]) -> None:
@@ -430,13 +430,13 @@ class Networks:
             await asyncio.to_thread(self._host.move_ports, former, current)
         except nft.NftFailed:
             log.warning("the firewall table lacked ports of container %s; writing it again", container_id[:12])
-            await self._rewrite_table()
+            await self.table.rewrite()
 
     async def _publish_late(self, container_id: str, wishes: Sequence[PortWish]) -> None:
         published = await self._reserve_ports(container_id, wishes)
         await self._database.write(lambda connection: store.add_ports(connection, published))
         await asyncio.to_thread(self._host.publish, published)
-        await self._pay_table()
+        await self.table.pay()
 
     async def edit_ports(
         self,
@@ -456,7 +456,7 @@ class Networks:
                 ledger=self._ledger,
                 database=self._database,
                 host=self._host,
-                rewrite=self._rewrite_table,
+                rewrite=self.table.rewrite,
             )
             return await _whole(change)
 
@@ -503,18 +503,12 @@ class Networks:
         start = Start(self._database, self._settings, self._host, self._ledger, clock=self._clock, ids=self._ids)
         await _whole(start.run(live))
         if self._settings.iptables:
-            self._sentry.start()
+            await self.table.watch()
         await self._names.reopen(resolvers or {})
-
-    async def obstacles(self) -> tuple[str, ...]:
-        """For info: other programs' firewalls on the way of our containers."""
-        names = [network.interface for network in self.list() if network.driver == "bridge"]
-        found = await asyncio.to_thread(self._host.in_the_way, names) if names else []
-        return tuple(obstacles.warning(chain, names[0]) for chain in found)
 
     async def shutdown(self) -> None:
         """Close what this process holds. Containers keep their networks; only names are not answered meanwhile."""
-        self._sentry.close()
+        self.table.close()
         if self._refilling is not None:
             self._refilling.cancel()
         self._names.close_all()
@@ -522,15 +516,6 @@ class Networks:
             self._sweeping.cancel()  # the next start removes what has no row
             self._sweeping = None
         self._host.close()
-
-    async def _pay_table(self) -> None:
-        if self._host.owes_table:
-            self._host.owes_table = False
-            await self._rewrite_table()
-
-    async def _rewrite_table(self) -> None:
-        networks, published, links = self.list(), tuple(self._ledger.all_published()), self.links.all()
-        await asyncio.to_thread(self._host.write_table, networks, published, links)
 
     @contextlib.asynccontextmanager
     async def _turn(self, container_id: str) -> AsyncIterator[None]:

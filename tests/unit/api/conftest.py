@@ -310,9 +310,13 @@ class FakeImages:
         return images_model.DiskUsage(4_321_000, {IMAGE_ID: 4_321_000}, {IMAGE_ID: 0})
 
 
-class FakeNetworks:
+class FakeTable:
     async def obstacles(self) -> tuple[str, ...]:
         return ()
+
+
+class FakeNetworks:
+    table = FakeTable()
 
     def __init__(self) -> None:
         self.items = {

@@ -66,7 +66,7 @@ async def info(call: Call) -> web.StreamResponse:
     paused = sum(phase == Phase.PAUSED for phase in phases)
     counts = render_system.Counts(running, paused, len(phases) - running - paused, len(call.engine.images.list()))
     facts = call.engine.facts
-    facts = dataclasses.replace(facts, warnings=(*facts.warnings, *await call.engine.networks.obstacles()))
+    facts = dataclasses.replace(facts, warnings=(*facts.warnings, *await call.engine.networks.table.obstacles()))
     return bodies.answer(render_system.info(facts, counts, time.time_ns()))
 
 

@@ -12,17 +12,25 @@ import ssl
 import sys
 import threading
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PIECE_BYTES = 1 << 16
 
 
 def join(context: ssl.SSLContext, connected: socket.socket, name: str) -> socket.socket:
     """Shake hands, and give a socket for the plaintext. Raises: ssl.SSLError, OSError."""
     session = _Session(context, connected, name)
-    session.shake_hands()
+    try:
+        session.shake_hands()
+    except OSError:  # ssl.SSLError is one
+        connected.close()
+        raise
     ours, theirs = socket.socketpair()
-    for work in (session.send, session.receive):
+    for half in (session.send, session.receive):
         # Daemon threads: the program ends when its command has, and both have nothing to do that it does not wait for.
-        threading.Thread(target=work, args=(theirs,), daemon=True).start()
+        threading.Thread(target=session.work, args=(half, theirs), daemon=True).start()
     return ours
 
 
@@ -33,6 +41,7 @@ class _Session:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._socket = connected
+        self._halves = 2
         self._ended = False  # the daemon has said everything
         self._reading = threading.Lock()  # what is opened is passed on before anything else is
         self._lock = threading.Lock()  # OpenSSL's object is for one thread at a time
@@ -50,6 +59,18 @@ class _Session:
             else:
                 self._socket.sendall(self._outgoing.read())
                 return
+
+    def work(self, half: Callable[[socket.socket], None], plain: socket.socket) -> None:
+        """One half; the last one to end closes both sockets."""
+        try:
+            half(plain)
+        finally:
+            with self._lock:
+                self._halves -= 1
+                is_last = not self._halves
+            if is_last:
+                plain.close()
+                self._socket.close()
 
     def send(self, plain: socket.socket) -> None:
         """From the program to the daemon, until the program ends its side."""
