@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from sampan import errors
 from sampan.containers import cleaning, ending, keeping, mounting, restarts, rootfs, starting, store
@@ -269,10 +270,10 @@ def _sweep_files(room: Room, known: Set[str], live: Set[str]) -> None:
     for entry in list(os.scandir(room.layout.run)):
         if entry.name not in live:
             rootfs.unmount(room.paths(entry.name))
-            shutil.rmtree(entry.path)
+            rootfs.remove_tree(Path(entry.path))
     for entry in list(os.scandir(room.layout.data)):
         if entry.name not in known:
-            shutil.rmtree(entry.path)
+            rootfs.remove_tree(Path(entry.path))
 
 
 async def _start_by_policy(room: Room, decisions: Iterable[Decision]) -> None:

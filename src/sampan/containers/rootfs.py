@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sampan import errors
@@ -44,18 +44,36 @@ def mount(place: Paths, lowers: Sequence[Path], *, label: str = "") -> None:
 
 
 def unmount(place: Paths) -> None:
-    """Unmount the overlay if it is mounted, whatever is mounted above it, and parts of volumes."""
-    while os.path.ismount(place.rootfs):
-        mounts.unmount(place.rootfs, detach=True)
-    if place.parts.exists():
-        for part in os.scandir(place.parts):
-            while _is_bound(part.path):
-                mounts.unmount(Path(part.path), detach=True)
+    """Unmount the overlay if it is mounted, whatever is mounted above it, and parts of volumes.
+
+    Two may do it at once: a container's own removal, and the sweep of a daemon that comes up.
+    """
+    _unmount_all(place.rootfs, os.path.ismount)
+    try:
+        parts = list(place.parts.iterdir())
+    except FileNotFoundError:
+        return  # the usual case: no part of a volume is used
+    for part in parts:
+        _unmount_all(part, mounts.is_mount_point)  # a bind within one file system is none to `os.path.ismount`
 
 
-def _is_bound(path: str) -> bool:
-    """A bind of the same file system is no mount point to `os.path.ismount`, so mountinfo tells."""
-    return mounts.is_mount_point(Path(path))
+def _unmount_all(path: Path, is_mounted: Callable[[Path], bool]) -> None:
+    while is_mounted(path):
+        try:
+            mounts.unmount(path, detach=True)
+        except libc.KernelError:
+            if is_mounted(path):
+                raise
+            return  # somebody was quicker
+
+
+def remove_tree(path: Path) -> None:
+    """A directory with all in it; what somebody else removes meanwhile is no error."""
+    while path.exists():
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            continue
 
 
 def check(root: Path) -> None:
@@ -136,8 +154,7 @@ def discard(place: Paths) -> None:
     """Remove all of a container's files. Its row is gone already."""
     unmount(place)
     for directory in (place.run, place.directory):
-        if directory.exists():
-            shutil.rmtree(directory)
+        remove_tree(directory)
 
 
 def _lstat(path: Path) -> os.stat_result | None:
