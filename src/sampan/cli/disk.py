@@ -8,7 +8,6 @@ from sampan.api.engine import words
 from sampan.cli import images, output, ps, tables
 from sampan.cli.common import daemon
 from sampan.cli.line import declare
-from sampan.cli.template import formatted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +53,8 @@ def df(*, form: str, verbose: bool) -> int:
         output.echo(tables.listing(summary(found), COLUMNS, form, type_name="*formatter.diskUsageContext"), nl=False)
         return 0
     parts = details(found, time.time(), full=bool(form))
+    from sampan.cli.template import formatted
+
     output.echo(formatted(form, parts) if form else verbose_text(parts, found), nl=bool(form))
     return 0
 

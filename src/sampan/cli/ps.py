@@ -7,9 +7,9 @@ import time
 from sampan.api.engine import words
 from sampan.cli import filters, output, tables
 from sampan.cli.common import daemon
+from sampan.cli.gotext.row import Row
 from sampan.cli.line import declare
 from sampan.cli.settings import file
-from sampan.cli.template import Row, Template, unescaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,4 +130,6 @@ def wants_size(form: str) -> bool:
     """Whether a format shows sizes, which are slow to measure. Pure."""
     if form in ("", "table", "json", "raw"):
         return False
+    from sampan.cli.template import Template, unescaped
+
     return Template(unescaped(form).removeprefix("table "), what="failed to parse template: ").mentions("Size")

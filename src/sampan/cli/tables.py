@@ -6,7 +6,7 @@ Source: docker/cli, cli/command/formatter, compared with what `docker` 28.2 prin
 from __future__ import annotations
 
 from sampan.api.engine import words
-from sampan.cli.template import Row, Template, to_json, unescaped
+from sampan.cli.gotext.row import Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def listing(
     """
     if form in ("", "table"):
         return table(list(columns.values()), [[str(row[name]) for name in columns] for row in rows])
+    from sampan.cli.template import Template, to_json, unescaped
+
     if form == "json":
         return "".join(to_json(dict(sorted(row.items()))) + "\n" for row in rows)
     text = unescaped(form)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from sampan.cli import failures
 from sampan.cli.gotext import functions, parse
 from sampan.cli.gotext import run as running
+from sampan.cli.gotext.row import Row as Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-Row = running.Row
 
 
 class Template:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sampan.cli.gotext import functions
 from sampan.cli.gotext.parse import Node, TemplateError
+from sampan.cli.gotext.row import Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,24 +17,6 @@ if TYPE_CHECKING:
 
 # Members whose value is a map of a person's own words: there a missing one is no mistake.
 _FREE = frozenset(("Labels", "Annotations", "Options", "Attributes"))
-
-
-class Row(dict[str, "Any"]):
-    """A line of a list; `type_name` is what messages call it, `calls` are its functions of one argument,
-    `hidden` members are left out of its JSON."""
-
-    def __init__(
-        self,
-        fields: dict[str, Any],
-        *,
-        type_name: str = "",
-        calls: dict[str, Any] | None = None,
-        hidden: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(fields)
-        self.type_name = type_name
-        self.hidden = hidden
-        self.calls = calls or {}
 
 
 class _Break(Exception):
