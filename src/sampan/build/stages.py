@@ -118,7 +118,7 @@ def _global_args(
 
 def _split(lines: list[Line]) -> Iterator[tuple[Line, list[Line]]]:
     starts = [at for at, line in enumerate(lines) if isinstance(line.meaning, From)]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):  # no FROM, no stage
         yield lines[start], lines[start + 1 : end]
 
 
