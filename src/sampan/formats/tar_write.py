@@ -6,6 +6,8 @@ For commit, `cp`, export and save. The caller writes `entry_header(entry)`, then
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Final
 
 from sampan.formats.tar import BLOCK, EntryKind, TarEntry
@@ -17,6 +19,9 @@ _MAX_OCTAL_7: Final = 0o7777777
 _MAX_OCTAL_11: Final = 0o77777777777
 _NAME_BYTES: Final = 100
 _PREFIX_BYTES: Final = 155
+_BLOCK: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x8s8s155s12x")
+_NO_DEVICE: Final = b"0000000"
+_PLAIN: Final = bytes(byte if 32 < byte < 127 else 0x5F for byte in range(256))  # for names of pax headers
 
 
 def padding(size_bytes: int) -> bytes:
@@ -82,17 +87,16 @@ def _decimal_time(time_ns: int) -> bytes:
 def _pax_header(path: bytes, records: list[tuple[bytes, bytes]]) -> bytes:
     body = b"".join(_record(key, value) for key, value in records)
     base = path.rstrip(b"/").rpartition(b"/")[2]
-    name = b"PaxHeaders/" + bytes(byte if 32 < byte < 127 else 0x5F for byte in base)
-    about = TarEntry(name[:_NAME_BYTES], size_bytes=len(body))
-    return _ustar(about, b"", about.path, flag=b"x") + padded(body)
+    name = (b"PaxHeaders/" + base.translate(_PLAIN))[:_NAME_BYTES]
+    return _ustar(TarEntry(name, size_bytes=len(body)), b"", name, flag=b"x") + padded(body)
 
 
 def _record(key: bytes, value: bytes) -> bytes:
     """One `length key=value` line, whose length counts its own digits."""
     rest = b" " + key + b"=" + value + b"\n"
-    length = len(rest)
-    while len(b"%d" % length) + len(rest) != length:
-        length = len(b"%d" % length) + len(rest)
+    length = len(rest) + len(b"%d" % len(rest))
+    if len(rest) + len(b"%d" % length) != length:
+        length += 1  # counting the digits made one more
     return b"%d" % length + rest
 
 
@@ -100,29 +104,25 @@ def _ustar(entry: TarEntry, prefix: bytes, name: bytes, *, flag: bytes | None = 
     """One ustar block. Values that do not fit are written as zero; their pax record stands before it."""
     seconds = entry.mtime_ns // NANOSECONDS
     size = entry.size_bytes if entry.kind is EntryKind.FILE else 0
-    header = bytearray(
-        b"".join(
-            (
-                name.ljust(_NAME_BYTES, b"\0"),
-                b"%07o\0" % (entry.mode & 0o7777),
-                b"%07o\0" % _bounded(entry.uid, _MAX_OCTAL_7),
-                b"%07o\0" % _bounded(entry.gid, _MAX_OCTAL_7),
-                b"%011o\0" % _bounded(size, _MAX_OCTAL_11),
-                b"%011o\0" % _bounded(seconds, _MAX_OCTAL_11),
-                b" " * 8,
-                flag or entry.kind.value,
-                entry.link[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0"),
-                b"ustar\00000",
-                bytes(64),
-                b"%07o\0" % _device_number(entry.dev_major),
-                b"%07o\0" % _device_number(entry.dev_minor),
-                prefix.ljust(_PREFIX_BYTES, b"\0"),
-                bytes(12),
-            )
-        )
+    device = entry.dev_major or entry.dev_minor
+    block = _BLOCK.pack(
+        name,
+        b"%07o" % (entry.mode & 0o7777),
+        b"%07o" % _bounded(entry.uid, _MAX_OCTAL_7),
+        b"%07o" % _bounded(entry.gid, _MAX_OCTAL_7),
+        b"%011o" % _bounded(size, _MAX_OCTAL_11),
+        b"%011o" % _bounded(seconds, _MAX_OCTAL_11),
+        b" " * 8,
+        flag or entry.kind.value,
+        entry.link,
+        b"ustar\00000",
+        b"%07o" % _device_number(entry.dev_major) if device else _NO_DEVICE,
+        b"%07o" % _device_number(entry.dev_minor) if device else _NO_DEVICE,
+        prefix,
     )
-    header[148:156] = b"%06o\0 " % sum(header)
-    return bytes(header)
+    # The low half of Adler-32 from 0 is the plain sum modulo 65521; 512 bytes of ASCII stay below that.
+    total = zlib.adler32(block, 0) & 0xFFFF if block.isascii() else sum(block)
+    return b"%b%06o\0 %b" % (block[:148], total, block[156:])
 
 
 def _bounded(value: int, limit: int) -> int:

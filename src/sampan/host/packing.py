@@ -22,6 +22,7 @@ PIECE_BYTES: Final = 1 << 20  # handed to `write` at once, and read from a file 
 DEEPEST: Final = 1000  # directories inside each other; each keeps a descriptor open
 
 Write = Callable[[bytes], object]
+Child = tuple[bytes, bytes, bool]  # name, path in the archive, whether it was a plain file when its directory was read
 Adapt = Callable[[TarEntry], Sequence[TarEntry]]
 
 _HOST_ATTRIBUTES: Final = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")  # the host's own business
@@ -70,7 +71,7 @@ class Packer:
 
     def add(self, directory: int, name: bytes, path: bytes) -> None:
         """What is called `name` in an open directory, as `path`, with everything below it."""
-        self._descend([(directory, [(name, path)])])
+        self._descend([(directory, [(name, path, False)])])
 
     def add_children(self, directory: int, path: bytes = b"") -> None:
         """Everything below an open directory, without an entry for itself."""
@@ -104,7 +105,7 @@ class Packer:
 
     # --- one entry ----------------------------------------------------------------------------------------------
 
-    def _descend(self, stack: list[tuple[int, list[tuple[bytes, bytes]]]]) -> None:
+    def _descend(self, stack: list[tuple[int, list[Child]]]) -> None:
         """`stack` holds open directories and their names yet to come, the next one last. The first is the caller's."""
         try:
             while stack:
@@ -114,8 +115,8 @@ class Packer:
                     if stack:
                         os.close(directory)
                     continue
-                name, path = names.pop()
-                below = self._one(directory, name, path)
+                name, path, is_file = names.pop()
+                below = self._one(directory, name, path, is_file=is_file)
                 if below is not None:
                     stack.append((below, []))
                     if len(stack) > DEEPEST:
@@ -125,9 +126,12 @@ class Packer:
             for directory, _ in stack[1:]:
                 os.close(directory)
 
-    def _one(self, directory: int, name: bytes, path: bytes) -> int | None:
+    def _one(self, directory: int, name: bytes, path: bytes, *, is_file: bool) -> int | None:
         """Write one entry. A descriptor if it is a directory to descend into."""
         try:
+            if is_file:
+                self._file(self._open(directory, name), path)
+                return None
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             kind = _KINDS.get(stat.S_IFMT(status.st_mode))
             if kind is EntryKind.FILE:
@@ -275,10 +279,13 @@ def names(directory: int) -> list[bytes]:
     return [os.fsencode(name) for name in os.listdir(directory)]
 
 
-def _children(directory: int, path: bytes) -> list[tuple[bytes, bytes]]:
-    """Names and paths of what is in a directory; the first in order is the last of the list."""
+def _children(directory: int, path: bytes) -> list[Child]:
+    """What is in a directory; the first in order is the last of the list."""
     prefix = path.rstrip(b"/") + b"/" if path else b""
-    return [(name, prefix + name) for name in sorted(names(directory), reverse=True)]
+    with os.scandir(directory) as entries:
+        found = [(os.fsencode(entry.name), entry.is_file(follow_symlinks=False)) for entry in entries]
+    found.sort(reverse=True)
+    return [(name, prefix + name, is_file) for name, is_file in found]
 
 
 def _entry(

@@ -15,7 +15,6 @@ from sampan.containers import rootfs, users
 from sampan.containers.files import committing, extracting, reading, streaming
 from sampan.containers.files import view as views
 from sampan.containers.files.view import View
-from sampan.containers.model import Container
 from sampan.containers.room import Room
 from sampan.formats import compression
 from sampan.host import packing
@@ -85,26 +84,22 @@ class Files:
         `as_user`: everything belongs to the container's user. Raises `FileUnknown`, `NotThere`, `ReadOnly`,
         `RefusedArchive`, `CannotReplace`, and what is wrong with the stream.
         """
-        container = self._room.get(reference)
-        await self._check_target(container, path)
-        directory = self._room.paths(container.id).directory
-        await asyncio.to_thread(lambda: directory.mkdir(mode=0o710, parents=True, exist_ok=True))
-        with tempfile.TemporaryFile(dir=directory) as spool:  # has no name: a crash leaves nothing
-            await _receive(chunks, spool)
-            async with views.opened(self._room, container.id, with_mounts=True) as view:
-                await asyncio.to_thread(
-                    _write, view, path, spool, extracting.Rules(_owner(view) if as_user else None, keep_kind)
-                )
+        async with views.opened(self._room, reference, with_mounts=True) as view:
+            os.close(await asyncio.to_thread(_open_target, view, path))  # refuse before the archive is sent
+            container = view.container
+            # The spool has no name: a crash leaves nothing.
+            with tempfile.TemporaryFile(dir=self._room.paths(container.id).directory) as spool:
+                await _receive(chunks, spool)
+                if views.is_still(self._room, container):
+                    await asyncio.to_thread(_write, view, path, spool, keep_kind=keep_kind, as_user=as_user)
+                else:  # started or stopped meanwhile: its mounts are others now
+                    async with views.opened(self._room, container.id, with_mounts=True) as other:
+                        await asyncio.to_thread(_write, other, path, spool, keep_kind=keep_kind, as_user=as_user)
         self._room.publish(container, "extract-to-dir")
 
     async def commit(self, reference: str, wish: committing.Wish) -> str:
         """A new image of what the container changed; its id."""
         return await committing.commit(self._room, reference, wish, pause=self._pause, unpause=self._unpause)
-
-    async def _check_target(self, container: Container, path: str) -> None:
-        """Refuse before the archive is received what would be refused after."""
-        async with views.opened(self._room, container.id, with_mounts=True) as view:
-            os.close(await asyncio.to_thread(_open_target, view, path))
 
 
 def _pack_all(view: View, write: packing.Write) -> None:
@@ -145,7 +140,8 @@ def _check_writable(view: View, directory: int) -> None:
         raise extracting.ReadOnly("mounted volume is marked read-only")
 
 
-def _write(view: View, path: str, spool: IO[bytes], rules: extracting.Rules) -> None:
+def _write(view: View, path: str, spool: IO[bytes], *, keep_kind: bool, as_user: bool) -> None:
+    rules = extracting.Rules(_owner(view) if as_user else None, keep_kind)
     target = _open_target(view, path)
     try:
         with _mapped(spool.fileno()) as content:

@@ -91,6 +91,11 @@ def _open(
         descriptors.append(root)
         return View(container, root)
     points = [point for point in mountpoints.of(container) if point.kind != "tmpfs"]
+    named = any((place.directory / name).exists() for name in NAME_FILES)
+    if not points and not named:  # nothing is mounted on it: spare the copy of all mounts
+        root = os.open(place.rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptors.append(root)
+        return View(container, root)
     sources = {point.destination: _source(room, place, point) for point in points}
     root, kept = jails.with_own_mounts(lambda: _furnished(place, points, sources))
     descriptors += [root, kept]
@@ -199,3 +204,9 @@ def still_there(room: Room, container: Container) -> None:
     """Raises if the container was removed meanwhile: then what was read of its files is not all of them."""
     if room.get(container.id).phase is Phase.REMOVING:
         raise ContainerBusy(f"container {container.short_id} is being removed")
+
+
+def is_still(room: Room, container: Container) -> bool:
+    """Whether it neither started nor ended since the view was opened. Raises `ContainerUnknown`."""
+    now = room.get(container.id)
+    return (now.alive, now.state.pid) == (container.alive, container.state.pid)
