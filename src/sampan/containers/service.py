@@ -326,6 +326,10 @@ class Containers:
         """Its links as inspect shows them."""
         return links.shown(self._room, container)
 
+    def linked_as(self) -> Mapping[str, Sequence[str]]:
+        """What containers are called by the links of others, by id."""
+        return links.names(self._room)
+
     async def connect(self, network: str, reference: str, settings: EndpointSettings) -> None:
         """Join one more network, now if it runs, else at its start."""
         await changing.connect(self._room, network, reference, settings)

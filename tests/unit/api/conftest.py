@@ -228,6 +228,9 @@ class FakeContainers:
     def links(self, item: Container) -> None:
         return None
 
+    def linked_as(self) -> dict[str, list[str]]:
+        return {}
+
     def network(self, reference: str) -> Attachment | None:
         item = self.get(reference)
         if not item.alive:

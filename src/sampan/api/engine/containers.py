@@ -30,12 +30,12 @@ async def list_all(call: Call) -> web.StreamResponse:
     chosen = ContainerFilter(
         all=query.switch("all") or limit > 0, limit=max(limit, 0), size=query.switch("size"), keys=keys
     )
-    names = views.network_names(call.engine)
+    names, linked_as = views.network_names(call.engine), call.engine.containers.linked_as()
     now_ns = time.time_ns()
     answer = []
     for item in call.engine.containers.list(chosen):
         try:
-            view = await views.line(call.engine, item, names=names, with_size=chosen.size)
+            view = await views.line(call.engine, item, names=names, with_size=chosen.size, linked_as=linked_as)
         except errors.NotFound:
             continue  # removed while the sizes of others were counted
         answer.append(render_container.summary(view, now_ns))

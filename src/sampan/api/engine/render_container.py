@@ -53,6 +53,7 @@ class View:
     hosts_path: str = ""
     resolv_conf_path: str = ""
     links: Sequence[str] | None = None
+    linked_as: Sequence[str] = ()  # `/parent/alias`, of those that are linked to it
     storage_driver: str = ""
     cgroup_version: str = "1"
     health: Health | None = None
@@ -90,7 +91,7 @@ def summary(view: View, now_ns: int) -> dict[str, Any]:
     argv = container.entrypoint_and_command
     answer = {
         "Id": container.id,
-        "Names": [f"/{container.name}"],
+        "Names": [f"/{container.name}", *view.linked_as],
         "Image": container.wanted.config.image or container.image_id,
         "ImageID": container.image_id,
         "Command": " ".join(f"'{word}'" if " " in word else word for word in argv),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from sampan.api.engine import render_build, render_container, render_image, render_volume
 from sampan.api.engine.context import Engine
 from sampan.containers.model import Container, ContainerFilter
 from sampan.volumes.service import directory_size
+
+NOBODY: Final[Mapping[str, Sequence[str]]] = {}
 
 
 def network_names(engine: Engine) -> dict[str, str]:
@@ -19,9 +22,17 @@ def network_names(engine: Engine) -> dict[str, str]:
 
 
 async def line(
-    engine: Engine, item: Container, *, names: dict[str, str], with_size: bool = False
+    engine: Engine,
+    item: Container,
+    *,
+    names: dict[str, str],
+    with_size: bool = False,
+    linked_as: Mapping[str, Sequence[str]] = NOBODY,
 ) -> render_container.View:
-    """What `ps` shows of one container: no paths, which cost most where there are many."""
+    """What `ps` shows of one container: no paths, which cost most where there are many.
+
+    `linked_as`: what others call it by their links, by id.
+    """
     attachment = engine.containers.network(item.id)
     return render_container.View(
         container=item,
@@ -31,6 +42,8 @@ async def line(
         mounts=engine.containers.mounts(item.id),
         volumes_root=engine.volumes.root,
         sizes=await engine.containers.size(item.id) if with_size else None,
+        linked_as=linked_as.get(item.id, ()),
+        health=engine.containers.health.of(item),
     )
 
 
@@ -47,7 +60,6 @@ async def container(engine: Engine, item: Container, *, with_size: bool = False)
         links=engine.containers.links(item),
         storage_driver=engine.facts.storage_driver,
         cgroup_version=engine.facts.cgroup_version,
-        health=engine.containers.health.of(item),
     )
 
 

@@ -143,6 +143,16 @@ def shown(room: Room, container: Container) -> list[str] | None:
     return found or None
 
 
+def names(room: Room) -> dict[str, list[str]]:
+    """`/parent/alias` of every link, by the id of what it leads to."""
+    found: dict[str, list[str]] = {}
+    for parent in room.roster.every():
+        for text in parent.wanted.host.links:
+            other, alias = plan.parse(text)
+            found.setdefault(other, []).append(f"/{parent.name}/{alias}")
+    return found
+
+
 def _alive(room: Room) -> Sequence[Container]:
     return [item for item in room.roster.every() if item.alive and has_links(item)]
 
