@@ -25,6 +25,7 @@ import pytest
 import harbour as harbours
 from sampan.images.drivers import choose
 from sampan.images.lazy import probe
+from sampan.keeper import guard
 
 NEEDED = ("runc", "nft", "ip", "unshare", "nsenter", "busybox")
 pytestmark = [
@@ -342,3 +343,20 @@ def test_a_layer_that_comes_by_another_way_is_not_waited_for(lab):
         assert len(lab.parts()) == before
         engine.images.remove(f"{NAME}:1")
         assert engine.containers.run("same:1", ["/bin/busybox", "md5sum", "/data/one"], remove=True).split()[0]
+
+
+def test_more_readers_than_the_keeper_lets_wait_are_all_served(lab):
+    readers = "for i in $(/bin/busybox seq 100 299); do (/bin/busybox md5sum < /many/$i > /tmp/$i) & done; wait"
+    with client(lab) as engine:
+        pull(engine)
+        run(engine, "true")
+        lab.mode("hold")
+        before = len(lab.parts())
+        command = f"{readers}; /bin/busybox cat /tmp/1?? /tmp/2??"
+        crowd = engine.containers.run(f"{NAME}:1", ["/bin/sh", "-c", command], detach=True)
+        until(lambda: len(lab.parts()) > before)
+        until(lambda: len(engine.containers.get(crowd.id).top()["Processes"]) > guard.MOST_WAITING)
+        lab.mode("go")
+        assert crowd.wait(timeout=60)["StatusCode"] == 0
+        wanted = [md5(bytes([number % 251]) * number * 7) for number in range(100, 300)]
+        assert [line.split()[0].decode() for line in crowd.logs().splitlines()] == wanted

@@ -650,6 +650,22 @@ async def other_firewall(lab: Lab) -> None:
         assert "firewall-cmd --permanent --zone=trusted --add-interface=sampan0" in told
 
 
+async def host_refuses(lab: Lab) -> None:
+    """The example of docs/networks.md."""
+    networks = await lab.start()
+    box = await lab.container(networks, "bridge", PortWish(80, host_port=8080), PortWish(80, host_port=8081))
+    lab.listen(inside(box), 80)
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+    example = page[page.index("table inet host {") :].partition("```")[0].replace("eth0", "wan")
+    with nft.Nft() as own:
+        own.run(example.replace("192.0.2.0/24", "203.0.113.0/24"))
+        assert not lab.reaches(lab.outside, HOST, 8080), "the host's firewall refuses a published port"
+        assert lab.reaches(lab.outside, HOST, 8081)
+        own.run("delete table inet host")
+        own.run(example)
+        assert lab.reaches(lab.outside, HOST, 8080), "and lets in whom it names"
+
+
 async def edited_ports(lab: Lab) -> None:
     networks = await lab.start()
     box = await lab.container(
@@ -815,7 +831,7 @@ SCENARIOS: dict[str, Callable[[Lab], Awaitable[None]]] = {
             hairpin,
             no_icc,
         ),
-        *(flushed, other_firewall, edited_ports, linked, fixed_range),
+        *(flushed, other_firewall, host_refuses, edited_ports, linked, fixed_range),
         *(isolation, internal, conflicts, failure_undone, names, hot_plug, verbs, no_iptables, restart, killed),
     )
 }

@@ -179,6 +179,52 @@ def test_sockets_handed_over_are_served(at: Callable[..., Harbour]) -> None:
     assert "have the numbers 3 to 3" in host.log_end()
 
 
+def ask(host: Harbour, method: str, path: str, page: str) -> tuple[int, str]:
+    """A request that a browser sends for a page of another site: status, and who may read the answer."""
+    program = (
+        "import http.client, sys\n"
+        "c = http.client.HTTPConnection('127.0.0.1', 2375)\n"
+        f"c.request({method!r}, {path!r}, headers={{'Origin': {page!r}}})\n"
+        "r = c.getresponse(); print(r.status, r.getheader('Access-Control-Allow-Origin') or '-')\n"
+    )
+    status, allowed = host.host.run([sys.executable, "-c", program]).split()
+    return int(status), allowed
+
+
+def test_cors_for_everybody_is_for_reading_only_and_loud(at: Callable[..., Harbour]) -> None:
+    host = at("--api-enable-cors", "-H", "tcp://127.0.0.1")  # the port that is left out is 2375
+    host.start()
+    log = host.log_end(200)
+    assert "web pages of every origin may READ this daemon's API" in log
+    assert "tcp://127.0.0.1:2375 has no TLS: everybody who reaches this port is root on this host" in log
+    assert ask(host, "GET", "/info", "https://evil.example") == (200, "*")
+    assert ask(host, "OPTIONS", "/info", "https://evil.example")[0] == 200
+    for method, path in (("POST", "/containers/prune"), ("DELETE", "/containers/x"), ("PUT", "/containers/x/archive")):
+        assert ask(host, method, path, "https://evil.example")[0] == 403, method
+
+
+def test_cors_for_named_origins_lets_in_nobody_else(at: Callable[..., Harbour]) -> None:
+    host = at("--api-cors-header", "https://a.example, https://b.example", "-H", "tcp://127.0.0.1:2375")
+    host.start()
+    assert "https://a.example, https://b.example may use this daemon's API: they are root" in host.log_end(200)
+    assert ask(host, "POST", "/containers/prune", "https://b.example") == (200, "https://b.example")
+    assert ask(host, "GET", "/info", "https://c.example")[0] == 403
+    assert ask(host, "POST", "/containers/prune", "https://c.example") == (403, "-")
+
+
+def test_the_address_of_published_ports_is_the_one_that_was_named(at: Callable[..., Harbour]) -> None:
+    host = at("--ip", "127.0.0.1", "--default-ipc-mode", "shareable")
+    host.start()
+    client = host.client()
+    busybox_image(client, "bb")
+    client.containers.run("bb", detach=True, name="web", ports={"80/tcp": 8080})
+    shown = client.api.inspect_container("web")
+    assert shown["NetworkSettings"]["Ports"]["80/tcp"][0]["HostIp"] == "127.0.0.1"
+    assert "127.0.0.1 . tcp . 8080 :" in rules(host)
+    assert shown["HostConfig"]["IpcMode"] == "shareable"
+    client.close()
+
+
 def test_selinux_on_a_host_without_it_is_told_and_gives_no_labels(at: Callable[..., Harbour]) -> None:
     host = at("--selinux-enabled")
     host.start()

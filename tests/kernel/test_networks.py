@@ -32,6 +32,7 @@ SENTENCES = {
     "verbs": "networks are created listed refused pruned and removed as docker says",
     "flushed": "a table that another program flushed is written again and ports work on",
     "other_firewall": "a host firewall that drops forwarded packets is told with a remedy that works",
+    "host_refuses": "the hosts own firewall refuses a published port as the page shows",
     "edited_ports": "published ports of a running container change without a restart",
     "linked": "without inter-container communication a link opens one port in one direction",
     "fixed_range": "bip fixed cidr and default gateway are seen in addresses and routes",

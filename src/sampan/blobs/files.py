@@ -34,6 +34,7 @@ class BlobDirectory:
         self.root = root
         self.ingest = root / "ingest"
         self.uploads = root / "uploads"
+        self.pending = root / "pending"  # blobs to be, that the images room fills; made where it is used
 
     def prepare(self) -> None:
         """Make the folders and the `oci-layout` file if they are missing; drop what a crash left in `ingest`."""

@@ -10,6 +10,7 @@ from sampan.cli import failures, specs
 from sampan.cli.common import daemon, each
 from sampan.cli.line import declare
 from sampan.cli.running import exit_code
+from sampan.cli.settings import preferences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def attach(container: str, *, detach_keys: str, no_stdin: bool, sig_proxy: bool)
         raise failures.CliError("You cannot attach to a stopped container, start it first")
     if shown["State"]["Paused"]:
         raise failures.CliError("You cannot attach to a paused container, unpause it first")
-    return _hold(client, shown, stdin=not no_stdin, keys=detach_keys, sig_proxy=sig_proxy)
+    return _hold(client, shown, stdin=not no_stdin, keys=preferences.detach_keys(detach_keys), sig_proxy=sig_proxy)
 
 
 def _hold(client: Client, shown: Any, *, stdin: bool, keys: str, sig_proxy: bool, start: bool = False) -> int:
@@ -84,7 +85,12 @@ def start(containers: tuple[str, ...], *, attach: bool, interactive: bool, detac
         raise failures.BadUsage("you cannot start and attach multiple containers at once")
     shown = client.get(f"/containers/{containers[0]}/json")
     return _hold(
-        client, shown, stdin=interactive, keys=detach_keys, sig_proxy=True, start=not shown["State"]["Running"]
+        client,
+        shown,
+        stdin=interactive,
+        keys=preferences.detach_keys(detach_keys),
+        sig_proxy=True,
+        start=not shown["State"]["Running"],
     )
 
 
@@ -112,6 +118,7 @@ def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
     client = daemon()
     files = [(name, Path(name).read_text()) for name in options["env_file"]]
     background = options["detach"]
+    keys = preferences.detach_keys(options["detach_keys"])
     stdin = options["interactive"] and not background
     if not terminal.check_tty(wants_input=stdin, wants_terminal=options["tty"]):
         raise failures.NotATerminal
@@ -125,7 +132,7 @@ def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
         "User": options["user"],
         "WorkingDir": options["workdir"],
         "Privileged": options["privileged"],
-        "DetachKeys": options["detach_keys"],
+        "DetachKeys": keys,
     }
     id_ = client.post(f"/containers/{container}/exec", body=body)["Id"]
     asked: dict[str, Any] = {"Detach": background, "Tty": options["tty"]}
@@ -146,9 +153,9 @@ def exec_(container: str, command: tuple[str, ...], **options: Any) -> int:
         stack.enter_context(terminal.raw(wanted=options["tty"] and stdin))
         if options["tty"]:
             stack.enter_context(terminal.resizing(client, f"/exec/{id_}/resize"))
-        keys = detach.parse(options["detach_keys"]) if options["tty"] else b""
+        typed = detach.parse(keys) if options["tty"] else b""
         try:
-            terminal.copy(stream, stdin=stdin, keys=keys)
+            terminal.copy(stream, stdin=stdin, keys=typed)
         except terminal.Detached:
             return 0
     return int(client.get(f"/exec/{id_}/json")["ExitCode"] or 0)

@@ -45,7 +45,7 @@ OPTIONS: tuple[declare.Flag, ...] = (
         "--device-write-bps", kind="list", check=specs.parse_throttle, help="Most bytes a second written to a device"
     ),
     _flag("--device-write-iops", kind="list", help="Most writes a second to a device"),
-    _flag("--disable-content-trust", is_flag=True, default=True, help="Do not verify signatures; none are served"),
+    _flag("--disable-content-trust", is_flag=True, default=None, help="Do not verify signatures (default true)"),
     _flag("--dns", kind="list", check=specs.check_address, help="DNS servers"),
     _flag("--dns-option", "--dns-opt", kind="list", help="DNS options"),
     _flag("--dns-search", kind="list", help="DNS search domains"),

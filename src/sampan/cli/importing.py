@@ -10,6 +10,7 @@ from pathlib import Path
 from sampan.cli import failures, progress, running
 from sampan.cli.common import daemon
 from sampan.cli.line import declare
+from sampan.cli.settings import preferences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def import_(source: str, reference: str, *, change: tuple[str, ...], message: st
         "fromSrc": "-",
         "repo": reference,
         "message": message,
-        "platform": platform,
+        "platform": preferences.platform(platform),
         "changes": list(change),
     }
     with _tar_of(source) as content:

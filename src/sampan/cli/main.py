@@ -134,8 +134,6 @@ def load(path: str) -> Command:
 
 def _call(path: str, words: Sequence[str]) -> int:
     command, program = load(path), f"sampan {path}"
-    if not hasattr(command, "flags"):
-        return _of_click(command, program, words)
     more = f"Usage:  {program} {command.usage()}".rstrip() + f"\n\nRun '{program} --help' for more information"
     try:
         options, rest = parse.flags(command.flags, words, interspersed=command.interspersed)
@@ -147,20 +145,6 @@ def _call(path: str, words: Sequence[str]) -> int:
     if problem:
         raise failures.CliError(f"sampan: '{program}' {problem}\n\n{more}")
     result = command.function(**parse.arguments(command, rest), **options)
-    return result if isinstance(result, int) else 0
-
-
-def _of_click(command: Any, program: str, words: Sequence[str]) -> int:
-    """A command that is declared in click's words still."""
-    import click
-
-    try:
-        result = command.main(list(words), prog_name=program, standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        return failures.DAEMON if isinstance(error, click.UsageError) else error.exit_code
     return result if isinstance(result, int) else 0
 
 

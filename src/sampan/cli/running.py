@@ -12,7 +12,7 @@ from sampan.cli import create as creating
 from sampan.cli import create_options, failures, output, progress
 from sampan.cli.common import daemon
 from sampan.cli.line import declare
-from sampan.cli.settings import auth
+from sampan.cli.settings import auth, preferences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def _create(client: Client, options: dict[str, Any], image: str, command: tuple[
     except (OSError, UnicodeDecodeError) as error:
         raise failures.BadUsage(unreadable(error), failures.DAEMON) from error
     around = creating.Surroundings(files, os.environ, str(Path.cwd()))
+    preferences.check_trust(options["disable_content_trust"])
+    options["platform"] = preferences.platform(options["platform"])
     body = creating.body(options, image, command, around, detached=detached)
+    body["Env"] += preferences.proxy_environment(client.address, body["Env"])
     query = {"name": options["name"], "platform": options["platform"]}
     if options["pull"] == "always":
         pull(client, image, options["platform"], quiet=options["quiet"], out=sys.stderr)
@@ -106,7 +109,15 @@ def run(
 ) -> int:
     """Create and run a new container from an image."""
     try:
-        return _run(daemon(), image, command, options, detached=detach, keys=detach_keys, sig_proxy=sig_proxy)
+        return _run(
+            daemon(),
+            image,
+            command,
+            options,
+            detached=detach,
+            keys=preferences.detach_keys(detach_keys),
+            sig_proxy=sig_proxy,
+        )
     except (failures.NotATerminal, Conflict):
         raise
     except failures.CliError as error:

@@ -9,6 +9,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan import errors
 from sampan.api.engine.context import Engine
@@ -28,13 +29,15 @@ from sampan.images.drivers import choose
 from sampan.images.drivers.erofs import ErofsDriver
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.drivers.overlay2 import Overlay2Driver
-from sampan.images.lazy.service import Lazy
 from sampan.images.service import Images
 from sampan.kernel import inotify
 from sampan.networks.service import Networks
 from sampan.registry.service import Registry
 from sampan.state.database import Database
 from sampan.volumes.service import Volumes
+
+if TYPE_CHECKING:  # loaded only where lazy start is on
+    from sampan.images.lazy.service import Lazy
 
 log = logging.getLogger(__name__)
 BERTHS = 2  # namespaces kept ready: the second covers a start that comes before the first is replaced
@@ -110,7 +113,8 @@ def assemble(options: Options) -> Harbour:
     )
     containers = Containers(room)
     images.used_by = containers.using_image
-    images.on_forged = lazystart.killer(room, containers)
+    if images.lazy is not None:
+        lazystart.tell(images.lazy, room, containers)
     told = hostfacts.gather(
         options,
         driver=driver.name,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from sampan import errors
 from sampan.blobs.service import Blobs
@@ -13,18 +12,21 @@ from sampan.containers.room import Room
 from sampan.containers.service import Containers
 from sampan.containers.starting import parse_size
 from sampan.images import endpoints
-from sampan.images.lazy import probe
-from sampan.images.lazy.service import Lazy, Limits, folder_of
+
+if TYPE_CHECKING:
+    from sampan.images.lazy.service import Lazy
 
 log = logging.getLogger(__name__)
 
 
 def make(options: Options, blobs: Blobs, settings: endpoints.Settings) -> Lazy | None:
     """None when it is not wanted and nothing is left of it, or not possible. Raises `Unsupported` for `on`."""
-    pending = folder_of(blobs)
+    pending = blobs.files.pending
     left = pending.exists() and any(pending.iterdir())
     if options.lazy_pull == "off" and not left:
         return None
+    from sampan.images.lazy import probe, service  # a MiB that only who wants lazy start pays for
+
     why = probe.probe(pending)
     if why and options.lazy_pull == "on":
         raise errors.Unsupported(
@@ -36,12 +38,13 @@ def make(options: Options, blobs: Blobs, settings: endpoints.Settings) -> Lazy |
         log.warning("images are pulled as a whole: %s", why)
     speed = parse_size(options.lazy_bandwidth) if options.lazy_bandwidth else 0
     mode = cast(Literal["off", "auto", "on"], options.lazy_pull)  # checked with the other settings
-    limits = Limits(mode, float(options.lazy_timeout), speed)
-    return Lazy(blobs, settings, limits, capable=not why) if left or not why else None
+    limits = service.Limits(mode, float(options.lazy_timeout), speed)
+    return service.Lazy(blobs, settings, limits, capable=not why) if left or not why else None
 
 
-def killer(room: Room, containers: Containers) -> Callable[[str], None]:
-    """What happens to the containers of a forged image: they end, for nobody knows what they run."""
+def tell(lazy: Lazy, room: Room, containers: Containers) -> None:
+    """Events of pending layers; and the containers of a forged image end, for nobody knows what they run."""
+    from sampan.images.lazy.telling import Telling
 
     def kill(image_id: str) -> None:
         for user in containers.using_image(image_id):
@@ -49,4 +52,4 @@ def killer(room: Room, containers: Containers) -> Callable[[str], None]:
                 log.error("container %s is killed: its image is forged", user.container_id[:12])
                 room.spawn(containers.kill(user.container_id))
 
-    return kill
+    lazy.tell = Telling(room.bus, room.images.list, kill)

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan import errors
 from sampan.blobs import files as blob_files
@@ -26,9 +27,11 @@ from sampan.formats.digest import Digest
 from sampan.images import store
 from sampan.images.claims import Claim, Claims
 from sampan.images.drivers.model import LayerDriver, LayerMissing
-from sampan.images.lazy.pending import Pending, Source
-from sampan.images.lazy.service import Lazy
 from sampan.state.database import Database
+
+if TYPE_CHECKING:  # loaded only where lazy start is on
+    from sampan.images.lazy.pending import Pending, Source
+    from sampan.images.lazy.service import Lazy
 
 PIECE_BYTES = 1 << 20
 FLUSHERS = 8  # threads that wait for the disk

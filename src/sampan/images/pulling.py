@@ -20,7 +20,6 @@ from sampan.formats.reference import Reference
 from sampan.images import client, documents, model, parallel, plan, platforms, store
 from sampan.images.claims import Claim
 from sampan.images.layers import Layers
-from sampan.images.lazy.pending import Source
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +169,8 @@ class Pull:
             return None
         if described.diff_id != diff_id or described.size_bytes < SMALLEST_LAZY_BYTES:
             return None
+        from sampan.images.lazy.pending import Source
+
         source = Source(self.registry.host, self.reference.path, layer.digest)
         try:
             made = self.layers.take_outline(content, described, source)

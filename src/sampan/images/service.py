@@ -15,7 +15,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sampan import errors
 from sampan.blobs.service import Blobs
@@ -42,11 +42,12 @@ from sampan.images.catalogue import Catalogue, Filters
 from sampan.images.drivers.model import LayerDriver
 from sampan.images.flights import Flights
 from sampan.images.layers import PIECE_BYTES, Intake, Layers
-from sampan.images.lazy import telling
-from sampan.images.lazy.service import Lazy
 from sampan.images.parallel import Report
 from sampan.kernel import libc
 from sampan.state.database import Database
+
+if TYPE_CHECKING:  # loaded only where lazy start is on
+    from sampan.images.lazy.service import Lazy
 
 LAYER_THREADS = 6  # two cores saturate at three layers; the others hide those that wait for a slow network
 OPERATIONS = 16  # pulls and pushes at the same time; further ones wait
@@ -81,7 +82,6 @@ class Images:
         self.platform = platform or platforms.of_machine(os.uname().machine)
         self._layers = Layers(blobs, database, driver, limits=limits, lazy=lazy)
         self.lazy = lazy
-        self.on_forged: Callable[[str], None] = lambda image_id: None  # a lazily pulled image is not what it should be
         self._database = database
         self._bus = bus
         self.settings = settings or endpoints.Settings()  # replaced when the daemon reads its settings again
@@ -92,8 +92,6 @@ class Images:
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="image-work")
         self._flights = Flights(self._operations)
         self.archives = Archives(self._layers, self.catalogue, self._flights, bus, self.platform, limits, now_ns)
-        if lazy is not None:
-            lazy.tell = telling.Telling(bus, self.list, lambda image_id: self.on_forged(image_id))
 
     def restore(self) -> int:
         """At start: remove what a crash left and layers no image uses. Returns how many layers went. Blocks."""
@@ -335,7 +333,12 @@ class Images:
     def _push(
         self, registry: client.RegistryClient, wanted: reference.Reference, image: model.Image, report: Report
     ) -> None:
-        self._layers.whole(image.layers, lambda layer: report(telling.waiting(layer)))
+        self._layers.whole(
+            image.layers,
+            lambda layer: report(
+                model.Progress("Waiting for the rest", layer.diff_id.short, layer.arrived_bytes, layer.size_bytes)
+            ),
+        )
         pushing.Push(
             layers=self._layers,
             registry=registry,

@@ -207,7 +207,7 @@ def test_times_may_be_moments_or_how_long_ago() -> None:
 def test_progress_without_a_terminal_is_the_lines_that_say_news(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         {"status": "Pulling from library/busybox", "id": "latest"},
-        {"status": "Downloading", "id": "0123", "progress": "[=>  ]"},
+        {"status": "Downloading", "id": "0123", "progressDetail": {"current": 1, "total": 4}},
         {"status": "Pull complete", "id": "0123", "progressDetail": {}},
     ]
     progress.draw(lines, sys.stdout)

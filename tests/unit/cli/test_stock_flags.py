@@ -34,6 +34,11 @@ ABSENT_FLAGS = {
     **{("start", name): "experimental in docker" for name in ("checkpoint", "checkpoint-dir")},
     ("images", "tree"): "experimental in docker",
     **{(name, "platform"): NEWER for name in ("history", "image inspect", "push", "rmi", "save", "load")},
+    ("build", "squash"): "experimental in docker",
+    ("build", "isolation"): "of Windows",
+    ("build", "compress"): "the context goes over a local socket",
+    ("build", "disable-content-trust"): "nothing is verified",
+    **{("build", name): "steps of a build have the daemon's defaults" for name in ("security-opt", "ulimit")},
     ("", "help"): "every command has it; docker lists it where -h is taken",
 }
 PENDING = {"build", "commit", "cp", "diff", "export", "load", "save", "update"}  # written by others just now

@@ -74,7 +74,9 @@ def _entries(content: bytes) -> Iterator[tuple[str, bytes]]:
             for info in infos:
                 yield info.filename, archive.read(info)
         return
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+    # docker ends its archive without the blocks that end one.
+    whole = content + bytes(-len(content) % 512 + 1024)
+    with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as tar:
         for entry in tar:
             if entry.isreg():
                 opened = tar.extractfile(entry)

@@ -56,6 +56,8 @@ def from_file(server: str, config: Mapping[str, Any]) -> dict[str, str]:
     except ValueError:
         return {}
     user, _, password = written.partition(":")
+    if not user:
+        return {}
     found = {"username": user, "password": password.rstrip("\0"), "serveraddress": server}
     if entry.get("identitytoken"):
         found["identitytoken"] = str(entry["identitytoken"])

@@ -54,11 +54,6 @@ class Limits:
     background_bytes_per_s: int = 0
 
 
-def folder_of(blobs: Blobs) -> Path:
-    """Where pending layers are: on the file system of the content store, whose blobs they become."""
-    return blobs.files.root / "pending"
-
-
 class Lazy:
     """All pending layers of a host. Thread-safe. `driver` is set before anything else is called."""
 
@@ -70,7 +65,7 @@ class Lazy:
         self._capable = capable
         self._blobs = blobs
         self._settings = settings
-        self._folder = folder_of(blobs)
+        self._folder = blobs.files.pending
         self._limits = limits
         self._guard = guard.Guard(self._on_access)
         self._filler = Filler(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from sampan.events.bus import Bus
 from sampan.formats.digest import Digest
 from sampan.images import model
-from sampan.images.lazy.pending import Pending
 
 FORGED = "lazy-forged"
 
@@ -33,8 +32,3 @@ class Telling:
                 self._bus.publish("image", what, image.id, **said)
                 if what == FORGED:
                     self._on_forged(image.id)
-
-
-def waiting(layer: Pending) -> model.Progress:
-    """For who waits until a layer is whole."""
-    return model.Progress("Waiting for the rest", layer.diff_id.short, layer.arrived_bytes, layer.size_bytes)
