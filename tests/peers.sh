@@ -5,6 +5,7 @@
 #   docker-26.1/   the same of Debian 13; left out, and said so, where it cannot be had
 #   syslog/        rsyslogd of Debian 12, to which containers' output is sent
 #   compose-2.26/  docker-compose of Debian 13
+#   buildx-0.13/   the docker CLI's build plugin of Debian 13
 #   erofs-1.8/     fsck.erofs of Debian 13 with its own libc: Debian 12's knows only blocks of one page
 #   tools/         what both need, of Debian 12: runc (Debian 13's wants a newer libc), iptables, pigz, docker-registry
 #
@@ -16,6 +17,7 @@ PEERS=$PWD/.work/peers
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 DEBIAN_12=(docker.io containerd)
 DEBIAN_13=(docker.io docker-cli containerd)
+BUILDX=(docker-buildx)
 EROFS=(erofs-utils libc6 libdeflate0 liblz4-1 liblzma5 libselinux1 libpcre2-8-0 libuuid1 libxxhash0 libzstd1 zlib1g
   libfuse2t64 libgcc-s1)
 SYSLOG=(rsyslog libestr0 libfastjson4 liblognorm5)
@@ -73,5 +75,6 @@ ln -sf ../usr/bin/tini-static "$PEERS/tools/bin/docker-init"
 unpack trixie docker-26.1 "${DEBIAN_13[@]}" ||
   say "dockerd 26.1 of Debian 13 cannot be had here; comparisons go on with 20.10 alone"
 unpack trixie compose-2.26 docker-compose || say "docker-compose of Debian 13 cannot be had here; its test is left out"
+unpack trixie buildx-0.13 "${BUILDX[@]}" || say "buildx of Debian 13 cannot be had here; its tests are left out"
 unpack trixie erofs-1.8 "${EROFS[@]}" || say "fsck.erofs of Debian 13 cannot be had here; its test is left out"
 rm -rf "$PEERS"/*.half
