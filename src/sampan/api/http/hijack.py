@@ -27,11 +27,16 @@ LOW_BYTES = 64 << 10
 LONGEST_HEAD_BYTES = 64 << 10
 T = TypeVar("T")
 _UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*tcp[ \t]*\r\n", re.IGNORECASE)
+# BuildKit's two doors. Elsewhere `Upgrade: h2c` is an offer that is not taken: curl and Java make it with any request.
+_UPGRADE_H2 = re.compile(
+    rb"POST (?:/v[0-9.]{1,8})?/(?:grpc|session)[ ?][^\r\n]*\r\n(?:[^\r\n]+\r\n)*?upgrade:[ \t]*h2c[ \t]*\r\n",
+    re.IGNORECASE,
+)
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IGNORECASE)
 
 
 class Connection(RequestHandler):
-    """aiohttp's connection, which keeps what follows a request with `Upgrade: tcp` away from the HTTP parser."""
+    """aiohttp's connection, which keeps what follows an upgrade (`tcp`, BuildKit's `h2c`) from the HTTP parser."""
 
     __slots__ = ("_body_left", "_head", "ended", "held", "leaving", "stream")
 
@@ -95,7 +100,7 @@ class Connection(RequestHandler):
             self._head = head if len(head) < LONGEST_HEAD_BYTES else None
             return len(data), False
         self._head = None
-        if not _UPGRADE.search(head, 0, end):
+        if not (_UPGRADE.search(head, 0, end) or _UPGRADE_H2.match(head, 0, end)):
             return len(data), False
         length = _LENGTH.search(head, 0, end)
         whole = end + (int(length[1]) if length else 0) - before
