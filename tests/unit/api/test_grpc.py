@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from buildclient import Wire, wires
 from sampan import errors
 from sampan.api.grpc import framing, status
 from sampan.api.grpc import h2 as transport
@@ -30,43 +31,6 @@ LIMIT_S = 20.0
 class Text(protobuf.Message):
     text: str = protobuf.text(1)
     blob: bytes = protobuf.data(2)
-
-
-class Wire:
-    """One end of a connection in memory."""
-
-    def __init__(self) -> None:
-        self.inbox: asyncio.Queue[bytes] = asyncio.Queue()
-        self.peer: Wire | None = None
-        self.closed = False
-        self.written = 0
-
-    async def read(self) -> bytes:
-        data = await self.inbox.get()
-        if not data:
-            self.inbox.put_nowait(b"")
-        return data
-
-    async def write(self, data: bytes) -> None:
-        assert self.peer is not None
-        if self.closed or self.peer.closed:
-            raise ConnectionResetError("closed")
-        self.written += len(data)
-        self.peer.inbox.put_nowait(data)
-
-    def close(self) -> None:
-        self.closed = True
-        self.inbox.put_nowait(b"")
-        if self.peer is not None:
-            self.peer.inbox.put_nowait(b"")
-
-    abort = close
-
-
-def wires() -> tuple[Wire, Wire]:
-    one, other = Wire(), Wire()
-    one.peer, other.peer = other, one
-    return one, other
 
 
 async def echo(request: Text, call: Call) -> Text:

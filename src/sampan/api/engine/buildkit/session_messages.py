@@ -53,6 +53,11 @@ class Packet(protobuf.Message):
     id: int = protobuf.unsigned(3)
     data: bytes = protobuf.data(4)
 
+    @property
+    def size_bytes(self) -> int:
+        """What it counts for in the client's progress, near enough."""
+        return len(self.data) + (len(self.stat.path) + 20 if self.stat is not None else 0)
+
 
 @dataclass
 class Piece(protobuf.Message):

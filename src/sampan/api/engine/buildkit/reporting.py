@@ -1,0 +1,156 @@
+"""From the builder's events to the client's progress, and from its errors to the client's words.
+
+Source: moby/buildkit, frontend/dockerfile/dockerfile2llb (names of steps), solver/errdefs (details of errors).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Mapping
+
+from sampan import errors
+from sampan.api.engine.buildkit.messages import Location, Timestamp, Vertex, VertexStatus
+from sampan.api.engine.buildkit.progress import STDERR, STDOUT, Progress, digest_of
+from sampan.api.grpc.status import CallFailed, Code, Detail
+from sampan.build import model
+
+_STREAMS: Mapping[str, int] = {"stdout": STDOUT, "stderr": STDERR}
+_FROM = re.compile(rb"^[ \t]*FROM[ \t]", re.IGNORECASE | re.MULTILINE)
+_TYPES = "github.com/moby/buildkit"  # of details, before `/errdefs.…+json`
+
+
+class Reporter:
+    """Called by the builder with every event. `failed` is the step that a build ended with."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started: dict[str, Timestamp] = {}
+        self._cached: set[str] = set()
+        self._many_stages = False
+        self._export: Timestamp | None = None
+        self.failed: model.Step | None = None
+        self.location: Location | None = None
+        self.filename = ""
+        self.content = b""
+
+    def read(self, filename: str, content: bytes) -> None:
+        """The Dockerfile that the events are about."""
+        self.filename, self.content = filename, content
+        self._many_stages = len(_FROM.findall(content)) > 1
+
+    def __call__(self, event: model.Event) -> None:
+        """Tell."""
+        match event:
+            case model.Planned(steps=steps):
+                self._many_stages |= len({step.stage_index for step in steps}) > 1
+                for step in steps:
+                    self._progress.add(self._vertex(step))
+            case model.StepStarted(step=step, time_ns=time_ns):
+                self._started[step.digest] = Timestamp.of(time_ns)
+                self._progress.add(self._vertex(step))
+            case model.StepCached(step=step):
+                self._cached.add(step.digest)
+            case model.StepLog(step=step, stream=stream, data=data, time_ns=time_ns):
+                self._progress.log(step.digest, _STREAMS[stream], data, time_ns)
+            case model.StepFinished(step=step, time_ns=time_ns):
+                self._progress.add(self._vertex(step, ended_ns=time_ns))
+            case model.StepFailed(step=step, error=error, exit_code=exit_code, time_ns=time_ns):
+                self.failed = step
+                self.location = self.at(step.line)
+                self._progress.add(self._vertex(step, ended_ns=time_ns, error=words(error, step, exit_code)))
+            case model.Warned(message=message, line=line):
+                self._progress.warn(message, self.at(line))
+            case model.Built(image_id=image_id):
+                self._exporting("exporting layers")
+                self._exporting(f"writing image {image_id}")
+            case model.Tagged(name=name):
+                self._exporting(f"naming to {name}")
+
+    def remark(self, text: str) -> None:
+        """Something people should know about how their file is used."""
+        self._progress.warn(text, None)
+
+    def exported(self) -> None:
+        """The image is in its place."""
+        if self._export is not None:
+            now = Timestamp.of(time.time_ns())
+            self._progress.add(Vertex(digest_of(_EXPORT), [], _EXPORT, started=self._export, completed=now))
+
+    def at(self, line: int) -> Location | None:
+        """An instruction of the file, from its first line."""
+        if line <= 0 or not self.content:
+            return None
+        return Location(self.filename, self.content, line, last_line(self.content, line))
+
+    def _exporting(self, what: str) -> None:
+        now = Timestamp.of(time.time_ns())
+        if self._export is None:
+            self._export = now
+            self._progress.add(Vertex(digest_of(_EXPORT), [], _EXPORT, started=now))
+        self._progress.add(VertexStatus(what, digest_of(_EXPORT), what, timestamp=now, started=now, completed=now))
+
+    def _vertex(self, step: model.Step, *, ended_ns: int = 0, error: str = "") -> Vertex:
+        started = self._started.get(step.digest)
+        completed = Timestamp.of(ended_ns) if ended_ns else None
+        return Vertex(
+            step.digest,
+            list(step.inputs),
+            self._name(step),
+            cached=step.digest in self._cached and completed is not None,
+            started=started or completed,
+            completed=completed,
+            error=error,
+        )
+
+    def _name(self, step: model.Step) -> str:
+        """`[stage 2/3] RUN …`; a file of one stage does without its name."""
+        stage = (step.stage or f"stage-{step.stage_index}") + " " if self._many_stages else ""
+        return f"[{stage}{step.stage_position}/{step.stage_total}] {step.name}"
+
+
+_EXPORT = "exporting to image"
+
+
+def last_line(content: bytes, first: int) -> int:
+    """The last line of the instruction that begins at `first`, following continued lines."""
+    lines = content.split(b"\n")
+    last = first
+    while last < len(lines) and lines[last - 1].rstrip().endswith((b"\\", b"`")):
+        last += 1
+    return last
+
+
+def words(error: errors.SampanError, step: model.Step | None, exit_code: int) -> str:
+    """What people read. A command's failure is told as BuildKit tells it: scripts look for it."""
+    if isinstance(error, model.BuildFailed) and error.exit_code and step is not None and step.text[:3].upper() == "RUN":
+        found = getattr(error, "command", ())
+        command = " ".join(found) if found else f"/bin/sh -c {step.text[3:].strip()}"
+        return f'process "{command}" did not complete successfully: exit code: {exit_code}'
+    return str(error)
+
+
+def failure(error: errors.SampanError, reporter: Reporter) -> CallFailed:
+    """The status of a build that failed, with its place in the Dockerfile."""
+    if isinstance(error, CallFailed):
+        return error
+    step = reporter.failed
+    text = words(error, step, getattr(error, "exit_code", 1))
+    location = reporter.location or reporter.at(getattr(error, "line", 0))
+    details = []
+    if location is not None:
+        details.append(Detail(f"{_TYPES}/errdefs.Source+json", json.dumps(_source(location)).encode()))
+    if step is not None:
+        details.append(Detail(f"{_TYPES}/errdefs.Vertex+json", json.dumps({"digest": step.digest}).encode()))
+    return CallFailed(Code.UNKNOWN, text, tuple(details))
+
+
+def _source(location: Location) -> dict[str, object]:
+    info = {
+        "filename": location.filename,
+        "data": base64.b64encode(location.content).decode(),
+        "language": "Dockerfile",
+    }
+    return {"info": info, "ranges": [{"start": {"line": location.first}, "end": {"line": location.last}}]}

@@ -1,0 +1,139 @@
+"""One build from what a client wants to where its result goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sampan import errors
+from sampan.api.engine.buildkit import contexts, exporting, reporting, requests
+from sampan.api.engine.buildkit.attachables import ClientLogins, ClientSecrets, ClientSsh
+from sampan.api.engine.buildkit.messages import Exporter, SolveRequest
+from sampan.api.engine.buildkit.progress import Progress
+from sampan.api.engine.buildkit.sessions import Session
+from sampan.build.model import Request, Result
+from sampan.images import viewing
+
+if TYPE_CHECKING:
+    from sampan.build.service import Builder
+    from sampan.images.service import Images
+
+log = logging.getLogger(__name__)
+
+
+class Scratch:
+    """Private folders for clients' files, below one that is emptied when the first build comes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._swept = False
+
+    @contextlib.asynccontextmanager
+    async def folder(self) -> AsyncIterator[Path]:
+        """A folder until the block ends."""
+        path = self._root / secrets.token_hex(8)
+        await asyncio.to_thread(self._make, path)
+        try:
+            yield path
+        finally:
+            await asyncio.shield(asyncio.to_thread(remove_tree, path))
+
+    def _make(self, path: Path) -> None:
+        if not self._swept:
+            self._swept = True
+            if self._root.exists():
+                remove_tree(self._root)
+        path.mkdir(mode=0o700, parents=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Links are removed, never followed. What cannot be removed is told and left for the next sweep."""
+
+    def failed(_: object, name: str, information: tuple[type[BaseException], BaseException, object]) -> None:
+        if not isinstance(information[1], FileNotFoundError):
+            log.warning("the scratch file %s cannot be removed: %s", name, information[1])
+
+    shutil.rmtree(path, onerror=failed)
+
+
+@dataclasses.dataclass(slots=True)
+class Runner:
+    """Runs builds. One for the daemon."""
+
+    builder: Builder
+    images: Images
+    scratch: Scratch
+
+    async def run(
+        self, session: Session, attrs: Mapping[str, str], exporter: Exporter, progress: Progress
+    ) -> dict[str, str]:
+        """Build and export; what the client is told of the result. Raises: kinds of SampanError."""
+        exporting.check(exporter)
+        tags = requests.tags_of(exporter.attrs.get("name", "")) if exporter.type in exporting.IMAGES else ()
+        wanted = requests.decode(attrs, tags)
+        reporter = reporting.Reporter(progress)
+        async with self.scratch.folder() as folder:
+            context = contexts.ClientContext(
+                session, folder, progress, main=wanted.context_name, named=wanted.named, upload=wanted.upload
+            )
+            try:
+                request = await self._with_dockerfile(wanted, context, reporter)
+                result = await self.builder.build(
+                    request,
+                    context,
+                    secrets=ClientSecrets(session),
+                    ssh=ClientSsh(session, folder),
+                    logins=ClientLogins(session),
+                    report=reporter,
+                )
+                if exporter.type not in exporting.IMAGES:
+                    async with viewing.mounted(self.images, str(result.image_id), folder / "root") as root:
+                        await exporting.export(exporter, session, root, progress)
+                reporter.exported()
+            except errors.SampanError as error:
+                raise reporting.failure(error, reporter) from error
+            finally:
+                await context.close()
+        return _told(exporter, result)
+
+    async def _with_dockerfile(
+        self, wanted: requests.Wanted, context: contexts.ClientContext, reporter: reporting.Reporter
+    ) -> Request:
+        """The Dockerfile comes apart from the context, unless the context is one stream."""
+        if wanted.remote:
+            raise requests.UnsupportedBuild(
+                f"the context {wanted.remote[:200]!r} is not fetched", remedy="clone it and build from the directory"
+            )
+        if wanted.upload:
+            content = await context.uploaded(wanted.filename)
+        else:
+            content = await context.dockerfile(wanted.dockerfile_name, wanted.filename)
+            await context.ignores()
+        reporter.read(wanted.filename, content)
+        if wanted.syntax:
+            reporter.remark(f"the frontend {wanted.syntax} is not used: this daemon has its own for Dockerfiles")
+        return dataclasses.replace(wanted.request, dockerfile=content)
+
+
+def exporter_of(request: SolveRequest) -> Exporter:
+    """The one exporter of a solve; the image store if it names none. Raises: UnsupportedBuild."""
+    found = request.exporters or [Exporter(request.exporter, dict(request.exporter_attrs))]
+    if len(found) > 1:
+        raise requests.UnsupportedBuild("a build has one output", remedy="build once for each --output")
+    return found[0]
+
+
+def _told(exporter: Exporter, result: Result) -> dict[str, str]:
+    if exporter.type not in exporting.IMAGES:
+        return {}
+    told = {"containerimage.digest": str(result.image_id), "containerimage.config.digest": str(result.image_id)}
+    if result.names:
+        told["image.name"] = ",".join(result.names)
+    return told
