@@ -135,6 +135,7 @@ class Making:
 
     async def image(self, name: str, platform: str, step: Step) -> model.Image:
         """An image of this host, pulled if it is missing or `pull` asks for it. It stays for the build."""
+        name = self.request.images.get(name, name)
         async with self.pulls.setdefault((name, platform), asyncio.Lock()):
             found = self._local(name, platform)
             known = (name, platform) in self.pulled

@@ -67,6 +67,7 @@ class Request:
     cache_from: tuple[str, ...] = ()
     source_date_epoch: int | None = None
     hostname: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)  # `--build-context NAME=docker-image://…`
 
 
 class Context(Protocol):

@@ -68,6 +68,10 @@ class Builder:
         place.mkdir(mode=0o700, parents=True)
         return place
 
+    def viewpoint(self) -> Path:
+        """A path where an image may be mounted for a look; what a killed daemon leaves there is unmounted at start."""
+        return self._place.run / f"view-{os.urandom(8).hex()}"
+
     async def build(
         self,
         request: Request,

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import json
+import secrets
 import tarfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -65,6 +66,13 @@ class Told:
     logins: model.Logins | None = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    scratch: Path | None = None
+
+    def receive(self) -> Path:
+        assert self.scratch is not None
+        place = self.scratch / secrets.token_hex(4)
+        place.mkdir(parents=True)
+        return place
 
     async def build(
         self, request: model.Request, context: model.Context, *, report: Callable[[model.Event], None], **more: Any
@@ -163,7 +171,8 @@ async def daemon(builder: Told, folder: Path, methods: Mapping[str, Method] | No
     """A daemon with a session `s1` that serves `methods`, and the context in `folder/context`."""
     sessions = Sessions()
     scratch = folder / "scratch"
-    runner = running.Runner(cast(Any, builder), cast(Any, None), running.Scratch(scratch))
+    builder.scratch = scratch
+    runner = running.Runner(cast(Any, builder), cast(Any, None))
     services = Services(runner, sessions, "worker", messages.Platform("amd64", "linux"))
     served = dict(methods or {})
     if (folder / "context").exists():
@@ -214,12 +223,12 @@ def test_a_build_tells_its_steps_and_gives_the_image(folder: Path) -> None:
         assert list(last) == [
             "[internal] load build definition from Dockerfile",
             "[internal] load .dockerignore",
-            "[1/2] FROM base",
+            "[1/2] FROM docker.io/library/base:latest",
             "[2/2] RUN one   two",
             "exporting to image",
         ]
         assert all(vertex.completed is not None and not vertex.error for vertex in last.values())
-        assert last["[1/2] FROM base"].cached
+        assert last["[1/2] FROM docker.io/library/base:latest"].cached
         assert not last["[2/2] RUN one   two"].cached
         assert [(log.stream, log.msg) for log in status.logs] == [(1, b"said\n"), (2, b"moaned\n")]
         assert [line.id for line in status.statuses if line.completed][-2:] == [
@@ -230,6 +239,7 @@ def test_a_build_tells_its_steps_and_gives_the_image(folder: Path) -> None:
         assert (warning.short, warning.ranges[0].start.line, warning.ranges[0].end.line) == (b"an old form", 3, 4)  # type: ignore[union-attr]
         assert builder.request is not None
         assert (builder.request.dockerfile, builder.request.tags) == (DOCKERFILE, ("app:1",))
+        assert not any(here.scratch.iterdir())
 
     run(test)
 
@@ -347,7 +357,7 @@ def test_directories_come_when_they_are_wanted_and_without_what_is_ignored(folde
 
 def test_a_failing_command_is_told_as_buildkit_tells_it(folder: Path) -> None:
     async def test() -> None:
-        error = model.BuildFailed("the command failed", exit_code=7, line=3)
+        error = model.BuildFailed("The command '/bin/sh -c one   two' returned a non-zero code: 7", exit_code=7, line=3)
         async with daemon(Told(error=error), folder) as here:
             status = asyncio.create_task(here.status("r1"))
             with pytest.raises(CallFailed) as caught:

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from sampan import errors
 from sampan.api.engine import dialect, routes, versions
+from sampan.api.engine.buildkit import endpoints as buildkit
 from sampan.api.engine.call import Call
 from sampan.api.engine.context import Engine
 from sampan.api.engine.query import Query
@@ -131,6 +132,7 @@ def application(engine: Engine, *, cors_origins: Sequence[str] = ()) -> web.Appl
     """The Docker Engine API over `engine`. Serve it with `api.http.listeners`, whose connections can be taken over."""
     face = Face(engine, cors_origins)
     app = web.Application(client_max_size=bodies.LARGEST_JSON_BYTES)
+    app[buildkit.DOORS] = buildkit.Doors(engine)
     app.router.add_route("*", "/{path:.*}", face.answer)
     app.on_response_prepare.append(face.add_headers)
     return app

@@ -26,6 +26,7 @@ from sampan.api.engine import (
     system,
     volumes,
 )
+from sampan.api.engine.buildkit import endpoints as buildkit
 from sampan.api.engine.call import Call
 from sampan.api.engine.versions import OLDEST, Version
 
@@ -94,7 +95,10 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "/images/{name*}/get", image_archives.save_one),
     Route("POST", "/images/load", image_archives.load),
     Route("POST", "/build", build.build),
+    Route("POST", "/build/cancel", buildkit.cancel, since=(1, 31)),
     Route("POST", "/build/prune", build.prune, since=(1, 31)),
+    Route("POST", "/session", buildkit.session, since=(1, 31)),
+    Route("POST", "/grpc", buildkit.grpc, since=(1, 31)),
     Route("GET", "/images/{name*}/json", images.inspect),
     Route("GET", "/images/{name*}/history", images.history),
     Route("GET", "/distribution/{name*}/json", images.distribution, since=(1, 30)),

@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from sampan import errors
@@ -16,9 +17,12 @@ from sampan.api.engine.buildkit.messages import Location, Timestamp, Vertex, Ver
 from sampan.api.engine.buildkit.progress import STDERR, STDOUT, Progress, digest_of
 from sampan.api.grpc.status import CallFailed, Code, Detail
 from sampan.build import model
+from sampan.formats import reference
 
 _STREAMS: Mapping[str, int] = {"stdout": STDOUT, "stderr": STDERR}
 _FROM = re.compile(rb"^[ \t]*FROM[ \t]", re.IGNORECASE | re.MULTILINE)
+_COMMAND = re.compile(r"The command '(.*)' returned a non-zero code: (\d+)", re.DOTALL)
+_SHOWN = frozenset({"FROM", "RUN", "COPY", "ADD", "WORKDIR", "ONBUILD"})  # the rest only changes the configuration
 _TYPES = "github.com/moby/buildkit"  # of details, before `/errdefs.…+json`
 
 
@@ -30,6 +34,7 @@ class Reporter:
         self._started: dict[str, Timestamp] = {}
         self._cached: set[str] = set()
         self._many_stages = False
+        self._places: dict[str, str] = {}  # steps that are shown
         self._export: Timestamp | None = None
         self.failed: model.Step | None = None
         self.location: Location | None = None
@@ -46,28 +51,27 @@ class Reporter:
         match event:
             case model.Planned(steps=steps):
                 self._many_stages |= len({step.stage_index for step in steps}) > 1
-                for step in steps:
-                    self._progress.add(self._vertex(step))
+                self._plan(steps)
             case model.StepStarted(step=step, time_ns=time_ns):
                 self._started[step.digest] = Timestamp.of(time_ns)
-                self._progress.add(self._vertex(step))
+                self._show(step)
             case model.StepCached(step=step):
                 self._cached.add(step.digest)
             case model.StepLog(step=step, stream=stream, data=data, time_ns=time_ns):
                 self._progress.log(step.digest, _STREAMS[stream], data, time_ns)
             case model.StepFinished(step=step, time_ns=time_ns):
-                self._progress.add(self._vertex(step, ended_ns=time_ns))
-            case model.StepFailed(step=step, error=error, exit_code=exit_code, time_ns=time_ns):
+                self._show(step, ended_ns=time_ns)
+            case model.StepFailed(step=step, error=error, time_ns=time_ns):
                 self.failed = step
                 self.location = self.at(step.line)
-                self._progress.add(self._vertex(step, ended_ns=time_ns, error=words(error, step, exit_code)))
+                self._progress.add(self._vertex(step, ended_ns=time_ns, error=words(error)))
             case model.Warned(message=message, line=line):
                 self._progress.warn(message, self.at(line))
             case model.Built(image_id=image_id):
                 self._exporting("exporting layers")
                 self._exporting(f"writing image {image_id}")
             case model.Tagged(name=name):
-                self._exporting(f"naming to {name}")
+                self._exporting(f"naming to {reference.parse(name)}")
 
     def remark(self, text: str) -> None:
         """Something people should know about how their file is used."""
@@ -92,6 +96,22 @@ class Reporter:
             self._progress.add(Vertex(digest_of(_EXPORT), [], _EXPORT, started=now))
         self._progress.add(VertexStatus(what, digest_of(_EXPORT), what, timestamp=now, started=now, completed=now))
 
+    def _plan(self, steps: tuple[model.Step, ...]) -> None:
+        """Which steps are shown, and as which of how many of their stage."""
+        stages = {step.stage for step in steps if step.stage}
+        shown = [step for step in steps if _is_shown(step, stages)]
+        totals = Counter(step.stage_index for step in shown)
+        seen: Counter[int] = Counter()
+        for step in shown:
+            seen[step.stage_index] += 1
+            self._places[step.digest] = f"{seen[step.stage_index]}/{totals[step.stage_index]}"
+        for step in shown:
+            self._show(step)
+
+    def _show(self, step: model.Step, *, ended_ns: int = 0) -> None:
+        if step.digest in self._places or step.name.startswith("ONBUILD "):
+            self._progress.add(self._vertex(step, ended_ns=ended_ns))
+
     def _vertex(self, step: model.Step, *, ended_ns: int = 0, error: str = "") -> Vertex:
         started = self._started.get(step.digest)
         completed = Timestamp.of(ended_ns) if ended_ns else None
@@ -108,10 +128,33 @@ class Reporter:
     def _name(self, step: model.Step) -> str:
         """`[stage 2/3] RUN …`; a file of one stage does without its name."""
         stage = (step.stage or f"stage-{step.stage_index}") + " " if self._many_stages else ""
-        return f"[{stage}{step.stage_position}/{step.stage_total}] {step.name}"
+        place = self._places.get(step.digest) or f"{step.stage_position}/{step.stage_total}"
+        return f"[{stage}{place}] {_title(step)}"
 
 
 _EXPORT = "exporting to image"
+
+
+def _is_shown(step: model.Step, stages: set[str]) -> bool:
+    words = step.text.split(None, 1)
+    if not words or words[0].upper() not in _SHOWN:
+        return False
+    return words[0].upper() != "FROM" or (_base(step) != "scratch" and _base(step).lower() not in stages)
+
+
+def _base(step: model.Step) -> str:
+    """What FROM names."""
+    return next((word for word in step.name.split()[1:] if not word.startswith("--")), "")
+
+
+def _title(step: model.Step) -> str:
+    """The step in a line; FROM with its image's whole name."""
+    if step.text[:4].upper() != "FROM" or step.name.startswith("ONBUILD "):
+        return step.name
+    try:
+        return f"FROM {reference.parse(_base(step)).with_default_tag()}"
+    except errors.Invalid:
+        return step.name  # a variable, or a name that FROM will refuse
 
 
 def last_line(content: bytes, first: int) -> int:
@@ -123,12 +166,11 @@ def last_line(content: bytes, first: int) -> int:
     return last
 
 
-def words(error: errors.SampanError, step: model.Step | None, exit_code: int) -> str:
+def words(error: errors.SampanError) -> str:
     """What people read. A command's failure is told as BuildKit tells it: scripts look for it."""
-    if isinstance(error, model.BuildFailed) and error.exit_code and step is not None and step.text[:3].upper() == "RUN":
-        found = getattr(error, "command", ())
-        command = " ".join(found) if found else f"/bin/sh -c {step.text[3:].strip()}"
-        return f'process "{command}" did not complete successfully: exit code: {exit_code}'
+    match = _COMMAND.fullmatch(error.what)
+    if match:
+        return f'process "{match[1]}" did not complete successfully: exit code: {match[2]}'
     return str(error)
 
 
@@ -137,7 +179,7 @@ def failure(error: errors.SampanError, reporter: Reporter) -> CallFailed:
     if isinstance(error, CallFailed):
         return error
     step = reporter.failed
-    text = words(error, step, getattr(error, "exit_code", 1))
+    text = words(error)
     location = reporter.location or reporter.at(getattr(error, "line", 0))
     details = []
     if location is not None:

@@ -73,6 +73,7 @@ def decode(attrs: Mapping[str, str], tags: tuple[str, ...]) -> Wanted:
     upload = context.partition(f"://{UPLOAD_HOST}")[2] if f"://{UPLOAD_HOST}/" in context else ""
     remote = "" if upload or not context or context.startswith("local:") else context
     no_cache = attrs.get("no-cache")
+    named = _named(attrs)
     request = Request(
         dockerfile_name=attrs.get("filename") or "Dockerfile",
         target=attrs.get("target", ""),
@@ -92,6 +93,7 @@ def decode(attrs: Mapping[str, str], tags: tuple[str, ...]) -> Wanted:
         extra_hosts=tuple(host.replace("=", ":", 1) for host in _words(attrs.get("add-hosts", ""))),
         source_date_epoch=_epoch(args.get("SOURCE_DATE_EPOCH", "")),
         hostname=attrs.get("hostname", ""),
+        images={name: one.value for name, one in named.items() if one.kind == "image"},
     )
     return Wanted(
         filename=attrs.get("filename") or "Dockerfile",
@@ -100,7 +102,7 @@ def decode(attrs: Mapping[str, str], tags: tuple[str, ...]) -> Wanted:
         dockerfile_name=attrs.get("dockerfilekey", "") or "dockerfile",
         upload=upload,
         remote=remote,
-        named=_named(attrs),
+        named=named,
         syntax=syntax,
     )
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
-import secrets
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,49 +15,14 @@ from sampan.api.engine.buildkit.attachables import ClientLogins, ClientSecrets, 
 from sampan.api.engine.buildkit.messages import Exporter, SolveRequest
 from sampan.api.engine.buildkit.progress import Progress
 from sampan.api.engine.buildkit.sessions import Session
+from sampan.build import workplace
 from sampan.build.model import Request, Result
+from sampan.formats import reference
 from sampan.images import viewing
 
 if TYPE_CHECKING:
     from sampan.build.service import Builder
     from sampan.images.service import Images
-
-log = logging.getLogger(__name__)
-
-
-class Scratch:
-    """Private folders for clients' files, below one that is emptied when the first build comes."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._swept = False
-
-    @contextlib.asynccontextmanager
-    async def folder(self) -> AsyncIterator[Path]:
-        """A folder until the block ends."""
-        path = self._root / secrets.token_hex(8)
-        await asyncio.to_thread(self._make, path)
-        try:
-            yield path
-        finally:
-            await asyncio.shield(asyncio.to_thread(remove_tree, path))
-
-    def _make(self, path: Path) -> None:
-        if not self._swept:
-            self._swept = True
-            if self._root.exists():
-                remove_tree(self._root)
-        path.mkdir(mode=0o700, parents=True)
-
-
-def remove_tree(path: Path) -> None:
-    """Links are removed, never followed. What cannot be removed is told and left for the next sweep."""
-
-    def failed(_: object, name: str, information: tuple[type[BaseException], BaseException, object]) -> None:
-        if not isinstance(information[1], FileNotFoundError):
-            log.warning("the scratch file %s cannot be removed: %s", name, information[1])
-
-    shutil.rmtree(path, onerror=failed)
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,7 +31,6 @@ class Runner:
 
     builder: Builder
     images: Images
-    scratch: Scratch
 
     async def run(
         self, session: Session, attrs: Mapping[str, str], exporter: Exporter, progress: Progress
@@ -79,7 +40,7 @@ class Runner:
         tags = requests.tags_of(exporter.attrs.get("name", "")) if exporter.type in exporting.IMAGES else ()
         wanted = requests.decode(attrs, tags)
         reporter = reporting.Reporter(progress)
-        async with self.scratch.folder() as folder:
+        async with self._folder() as folder:
             context = contexts.ClientContext(
                 session, folder, progress, main=wanted.context_name, named=wanted.named, upload=wanted.upload
             )
@@ -94,7 +55,7 @@ class Runner:
                     report=reporter,
                 )
                 if exporter.type not in exporting.IMAGES:
-                    async with viewing.mounted(self.images, str(result.image_id), folder / "root") as root:
+                    async with viewing.mounted(self.images, str(result.image_id), self.builder.viewpoint()) as root:
                         await exporting.export(exporter, session, root, progress)
                 reporter.exported()
             except errors.SampanError as error:
@@ -102,6 +63,15 @@ class Runner:
             finally:
                 await context.close()
         return _told(exporter, result)
+
+    @contextlib.asynccontextmanager
+    async def _folder(self) -> AsyncIterator[Path]:
+        """A private folder for the client's files. What a killed daemon leaves of it, the builder's room sweeps."""
+        folder = await asyncio.to_thread(self.builder.receive)
+        try:
+            yield folder
+        finally:
+            await asyncio.shield(asyncio.to_thread(workplace.erase, folder))
 
     async def _with_dockerfile(
         self, wanted: requests.Wanted, context: contexts.ClientContext, reporter: reporting.Reporter
@@ -135,5 +105,5 @@ def _told(exporter: Exporter, result: Result) -> dict[str, str]:
         return {}
     told = {"containerimage.digest": str(result.image_id), "containerimage.config.digest": str(result.image_id)}
     if result.names:
-        told["image.name"] = ",".join(result.names)
+        told["image.name"] = ",".join(str(reference.parse(name)) for name in result.names)
     return told
