@@ -29,8 +29,9 @@ _TYPES = "github.com/moby/buildkit"  # of details, before `/errdefs.…+json`
 class Reporter:
     """Called by the builder with every event. `failed` is the step that a build ended with."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, keeps_image: bool = True) -> None:
         self._progress = progress
+        self._keeps_image = keeps_image
         self._started: dict[str, Timestamp] = {}
         self._cached: set[str] = set()
         self._many_stages = False
@@ -90,6 +91,8 @@ class Reporter:
         return Location(self.filename, self.content, line, last_line(self.content, line))
 
     def _exporting(self, what: str) -> None:
+        if not self._keeps_image:
+            return  # the result goes to the client instead, which is told apart
         now = Timestamp.of(time.time_ns())
         if self._export is None:
             self._export = now

@@ -18,6 +18,7 @@ from sampan.api.engine.buildkit.sessions import Session
 from sampan.build import workplace
 from sampan.build.model import Request, Result
 from sampan.formats import reference
+from sampan.formats.digest import Digest
 from sampan.images import viewing
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class Runner:
         exporting.check(exporter)
         tags = requests.tags_of(exporter.attrs.get("name", "")) if exporter.type in exporting.IMAGES else ()
         wanted = requests.decode(attrs, tags)
-        reporter = reporting.Reporter(progress)
+        keeps = exporter.type in exporting.IMAGES
+        reporter = reporting.Reporter(progress, keeps_image=keeps)
+        before = frozenset() if keeps else frozenset(image.id for image in self.images.list())
         async with self._folder() as folder:
             context = contexts.ClientContext(
                 session, folder, progress, main=wanted.context_name, named=wanted.named, upload=wanted.upload
@@ -54,15 +57,27 @@ class Runner:
                     logins=ClientLogins(session),
                     report=reporter,
                 )
-                if exporter.type not in exporting.IMAGES:
-                    async with viewing.mounted(self.images, str(result.image_id), self.builder.viewpoint()) as root:
-                        await exporting.export(exporter, session, root, progress)
+                if not keeps:
+                    try:
+                        await self._hand_over(exporter, session, result, progress)
+                    finally:
+                        await self._forget(result, before)
                 reporter.exported()
             except errors.SampanError as error:
                 raise reporting.failure(error, reporter) from error
             finally:
                 await context.close()
         return _told(exporter, result)
+
+    async def _hand_over(self, exporter: Exporter, session: Session, result: Result, progress: Progress) -> None:
+        async with viewing.mounted(self.images, str(result.image_id), self.builder.viewpoint()) as root:
+            await exporting.export(exporter, session, root, progress)
+
+    async def _forget(self, result: Result, before: frozenset[Digest]) -> None:
+        """The image that was made on the way, unless it was there already. The cache keeps its layers."""
+        if result.image_id not in before:
+            with contextlib.suppress(errors.Conflict, errors.NotFound):  # somebody uses it, or removed it
+                await self.images.remove(str(result.image_id))
 
     @contextlib.asynccontextmanager
     async def _folder(self) -> AsyncIterator[Path]:
