@@ -90,7 +90,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     config = tmp_path_factory.mktemp("config")
     (config / "cli-plugins").mkdir()
     (config / "cli-plugins/docker-buildx").symlink_to(PLUGIN)
-    with peers.running([request.param], folder=tmp_path_factory.mktemp("engine")) as engines:
+    with peers.running([request.param]) as engines:  # a short path: dockerd makes sockets below it
         client = Buildx(engines[request.param], config, config)
         client.ok("import", "-c", "CMD sleep 1000", "-", BASE, input=harbour.busybox_tar("one"))
         yield client
