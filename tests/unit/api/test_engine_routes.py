@@ -14,7 +14,6 @@ from sampan.api.engine import absent, app, routes
 PENDING = {
     ("POST", "/build"),
     ("POST", "/commit"),
-    ("POST", "/session"),
     ("POST", "/images/load"),
     *(("GET", f"/images/{path}") for path in ("get", "{name}/get")),
     *(("GET", f"/containers/{{id}}/{verb}") for verb in ("archive", "changes", "export", "stats")),
