@@ -164,7 +164,7 @@ down() {
 run_tests() {
   need_root test
   install_packages runc catatonit nftables libnftables1 iproute2 busybox-static procps python3-venv ca-certificates \
-    skopeo podman strace attr acl curl
+    skopeo podman strace attr acl curl mandoc zsh fish openssl
   make_environment test
   bash tests/peers.sh
   # docker-registry's package would start a service on our port; a docker command line may be here already.
