@@ -285,6 +285,20 @@ def test_the_death_of_the_keeper_lets_nobody_read_zeros(lab):
         assert again.logs().split()[0].decode() == md5(lab.contents["two"])
 
 
+def test_when_keeper_and_daemon_die_at_once_nothing_of_it_stays(lab):
+    with client(lab) as engine:
+        pull(engine)
+        run(engine, "true")
+        sleeper = engine.containers.run(f"{NAME}:1", ["sleep", "1000000"], detach=True)
+        lab.harbour.host.kill(lab.harbour.keeper_pid())
+        lab.harbour.kill()
+        lab.harbour.start()
+        assert engine.containers.get(sleeper.id).status == "exited"
+        again = read(engine, "two")
+        assert again.wait(timeout=60)["StatusCode"] == 0
+        assert again.logs().split()[0].decode() == md5(lab.contents["two"])
+
+
 def test_kills_at_any_moment_lose_nothing_and_leave_nothing(lab):
     lab.harbour.stop()
     lab.restart(*QUICKLY)

@@ -106,7 +106,7 @@ class Filler:
         return False
 
     def _insist(self, layer: Pending, begin: int, ahead: int, end: int) -> None:
-        deadline_s, wrong = time.monotonic() + self._limit_s, 0
+        deadline_s, wrong, last = time.monotonic() + self._limit_s, 0, layer.trouble
         while layer.states.count(HERE, begin, end) < end - begin:
             try:
                 self._some(layer, begin, ahead, hurry=True, deadline_s=deadline_s)
@@ -116,13 +116,12 @@ class Filler:
                     raise
             except NotHere:
                 raise
-            except errors.SampanError:
-                if time.monotonic() >= deadline_s:
-                    raise
+            except errors.SampanError as error:
+                last = str(error)
                 with layer.changed:
                     layer.changed.wait_for(lambda: layer.over or self.stopping.is_set(), RETRY_S)
             if time.monotonic() >= deadline_s and layer.states.count(HERE, begin, end) < end - begin:
-                raise NotHere(f"layer {layer.diff_id.short} does not arrive", why=layer.trouble)
+                raise NotHere(f"layer {layer.diff_id.short} does not arrive", why=last)
 
     def _some(self, layer: Pending, begin: int, end: int, *, hurry: bool, deadline_s: float = 0.0) -> None:
         """Fetch the first run of missing chunks in [begin, end), or wait for those that others fetch."""
