@@ -140,11 +140,13 @@ class _Unpacker:
         entry = item.entry
         try:
             parent = self._directory(item.parent)
-            present = _status(parent, item.name)
-            if present is not None and self._clear(parent, item, present):
-                self._merge(parent, item)
-                return
-            self._make(parent, item)
+            try:
+                self._make(parent, item)  # mostly there is nothing yet: no look before it
+            except FileExistsError:
+                if self._clear(parent, item, os.stat(item.name, dir_fd=parent, follow_symlinks=False)):
+                    self._merge(parent, item)
+                else:
+                    self._make(parent, item)
         except (OSError, libc.KernelError) as error:
             raise _explained(error, entry) from error
 
@@ -283,13 +285,6 @@ class _Unpacker:
                 with contextlib.suppress(OSError):  # as docker: a file system without attributes takes the file alone
                     os.setxattr(descriptor, name, value)
         os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
-
-
-def _status(parent: int, name: bytes) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
 
 
 def _open_or_make(start: int, path: bytes) -> int:
