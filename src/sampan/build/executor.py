@@ -56,13 +56,19 @@ class StageRun:
         report = self._making.report
         report(StepStarted(step, time.time_ns()))
         try:
-            result = await work()
+            result = await self._done(work)
         except errors.SampanError as error:
             code = error.exit_code if isinstance(error, BuildFailed) else 1
             report(StepFailed(step, error, code, time.time_ns()))
             raise
         report(StepFinished(step, self._state.key, time.time_ns()))
         return result
+
+    async def _done(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await work()
+        except OSError as error:  # a full disk, say
+            raise errors.Broken("the step failed on this host", why=str(error)) from error
 
     # --- FROM ---------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from sampan.formats.tar import TarEntry
 from sampan.images.drivers import reading, unpack
 
 PIECE_BYTES = 1 << 20
+_VECTORS = 1024  # pieces in one writev(2), IOV_MAX
 IGNORE_FILE = ".dockerignore"
 
 
@@ -39,22 +40,71 @@ async def folder(at: Path, chunks: AsyncIterable[bytes]) -> AsyncIterator[Path]:
 
 
 async def _receive(chunks: AsyncIterable[bytes], spool: IO[bytes]) -> None:
-    inflater = compression.Inflater()
-    waiting = bytearray()
-
-    def feed(piece: bytes, *, last: bool = False) -> None:
-        for content in inflater.feed(piece):
-            spool.write(content)
-        for content in inflater.finish() if last else ():
-            spool.write(content)
-
+    """Write the plain archive. What comes plain goes to the file as it came, without being copied on the way."""
+    feed: _Plain | _Inflated | None = None
+    waiting: list[bytes] = []
+    size = 0
     async for chunk in chunks:
-        waiting += chunk
-        if len(waiting) >= PIECE_BYTES:
-            piece, waiting = bytes(waiting), bytearray()
-            await asyncio.to_thread(feed, piece)
-    await asyncio.to_thread(feed, bytes(waiting), last=True)
-    spool.flush()
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= PIECE_BYTES:
+            feed = feed or _feeder(waiting, spool)
+            await asyncio.to_thread(feed.take, waiting)
+            waiting, size = [], 0
+    feed = feed or _feeder(waiting, spool)
+    await asyncio.to_thread(feed.take, waiting)
+    await asyncio.to_thread(feed.finish)
+
+
+def _feeder(waiting: list[bytes], spool: IO[bytes]) -> _Plain | _Inflated:
+    plain = compression.detect(b"".join(waiting)[: compression.LONGEST_MAGIC]) == "plain"
+    return _Plain(spool) if plain else _Inflated(spool)
+
+
+class _Plain:
+    """Writes what it gets."""
+
+    def __init__(self, spool: IO[bytes]) -> None:
+        self._file = spool.fileno()
+        self._size_bytes = 0
+
+    def take(self, pieces: list[bytes]) -> None:
+        """Blocks."""
+        self._size_bytes += sum(map(len, pieces))
+        if self._size_bytes > compression.Limits().largest_bytes:
+            raise compression.TooLarge(f"the context has more than {compression.Limits().largest_bytes} bytes")
+        for start in range(0, len(pieces), _VECTORS):
+            part = pieces[start : start + _VECTORS]
+            written = os.writev(self._file, part)
+            if written < sum(map(len, part)):  # a full disk is an error of the next call
+                _write_all(self._file, b"".join(part)[written:])
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+class _Inflated:
+    """Inflates what it gets, within limits."""
+
+    def __init__(self, spool: IO[bytes]) -> None:
+        self._file = spool.fileno()
+        self._inflater = compression.Inflater()
+
+    def take(self, pieces: list[bytes]) -> None:
+        """Blocks."""
+        for content in self._inflater.feed(b"".join(pieces)):
+            _write_all(self._file, content)
+
+    def finish(self) -> None:
+        """Raises `DamagedStream` if the archive was cut short."""
+        for content in self._inflater.finish():
+            _write_all(self._file, content)
+
+
+def _write_all(file: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def unpacked(archive: Path, target: Path) -> None:

@@ -10,11 +10,14 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.kernel import mounts, paths
+
+_making = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,11 @@ class Workplace:
     def cache(self, cache_id: str, *, mode: int, uid: int, gid: int) -> Path:
         """The folder of a cache mount, made if it is not there. Its name is not the client's."""
         place = self.caches / hashlib.sha256(cache_id.encode("utf-8", "surrogateescape")).hexdigest()
-        if not place.exists():
-            place.mkdir(mode=0o700, parents=True)
-            os.chown(place, uid, gid)
-            place.chmod(mode if mode >= 0 else 0o755)
+        with _making:  # stages beside each other may ask for one cache at once
+            if not place.exists():
+                place.mkdir(mode=0o700, parents=True)
+                os.chown(place, uid, gid)
+                place.chmod(mode if mode >= 0 else 0o755)
         return place
 
     def forget_caches(self) -> int:

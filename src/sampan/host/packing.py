@@ -256,6 +256,10 @@ class Packer:
             self._put(_ZEROS[: length - start])
 
     def _put(self, part: bytes) -> None:
+        if len(part) >= PIECE_BYTES // 2:  # long enough to go by itself: joining would copy it
+            self._flush()
+            self._write(part)
+            return
         self._parts.append(part)
         self._waiting_bytes += len(part)
         if self._waiting_bytes >= PIECE_BYTES:
