@@ -137,7 +137,7 @@ def test_lines_that_ended_while_no_daemon_was_there_follow(port: harbour.Harbour
     run(port, "journald", ["sh", "-c", "echo before; sleep 1; echo alone"], name="orphan")
     until(lambda: len(entries(out)) == 1, what="no first line")
     port.kill()
-    keeper_log = next((port.data / "containers").glob("*/container.log"))
+    (keeper_log,) = (port.data / "containers").glob("*/container.log")
     until(lambda: b"alone" in keeper_log.read_bytes(), what="the container did not go on")
     port.start()
     until(lambda: "alone" in [entry["MESSAGE"] for entry in entries(out)], what="the last line is lost")
