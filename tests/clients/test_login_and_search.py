@@ -169,4 +169,4 @@ def test_a_connection_goes_through_standard_streams(home: Harbour, tmp_path: Pat
             check=False,
             env={**os.environ, "PATH": path, "DOCKER_CONFIG": str(tmp_path)},
         )
-        assert (done.returncode, len(done.stdout.split())) == (0, 1), done.stderr
+        assert (done.returncode, bool(done.stdout.split())) == (0, True), done.stderr

@@ -273,8 +273,10 @@ def words_of(line: str) -> list[str]:
 
 @pytest.mark.parametrize("line", [*LOOKING, *REFUSED])
 def test_the_same_words_give_the_same_bytes_and_exit_code(pair: Pair, line: str) -> None:
-    ours, theirs = pair.both(*words_of(line), given=b"some input\n")
-    assert settled(ours) == settled(theirs)
+    ours, theirs = (settled(answer) for answer in pair.both(*words_of(line), given=b"some input\n"))
+    if line.startswith("images"):  # docker shows an image's tags in an order that changes from run to run
+        ours, theirs = ((code, *(sorted(text.splitlines()) for text in texts)) for code, *texts in (ours, theirs))
+    assert ours == theirs
 
 
 def test_info_differs_in_the_clients_version_only(pair: Pair) -> None:

@@ -92,6 +92,9 @@ def server_text(found: Mapping[str, Any]) -> str:
         *_registries(found.get("RegistryConfig") or {}),
     ]
     lines += [f" Live Restore Enabled: {_truth(found.get('LiveRestoreEnabled'))}"]
+    if found.get("DefaultAddressPools"):
+        pools = [f"   Base: {pool['Base']}, Size: {pool['Size']}" for pool in found["DefaultAddressPools"]]
+        lines += [" Default Address Pools:", *pools]
     if found.get("ProductLicense"):
         lines.append(f" Product License: {found['ProductLicense']}")
     return "\n".join(lines) + "\n"
