@@ -19,6 +19,7 @@ from sampan.formats import stdcopy
 from sampan.host import files
 from sampan.kernel import readiness
 
+BEGIN_LIMIT_S = 10.0  # dockerd's
 REMEMBERED = 1000  # ended execs kept for inspect
 READ_BYTES = 1 << 16
 
@@ -54,6 +55,7 @@ class Exec:
     started: bool = False
     pid: int = 0
     exit_code: int | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)  # it runs, or never will
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -192,12 +194,20 @@ class Execs:
             for file in (description, log, pid_file):
                 file.unlink(missing_ok=True)
         item.running, item.pid = item.exit_code is None, started.pid
+        item.begun.set()
         self._room.publish(container, f"exec_start: {_line(item.wish)}", execID=item.id)
         return ExecStreams(item, streams, lambda: self._room.publish(container, "exec_detach", execID=item.id))
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
-        """Raises `Conflict` without a terminal."""
+        """Clients ask as soon as the start is answered, which is before there is a process.
+
+        Raises `Conflict` without a terminal, `Unavailable` if it is not started.
+        """
         item = self.get(exec_id)
+        try:
+            await asyncio.wait_for(item.begun.wait(), BEGIN_LIMIT_S)
+        except TimeoutError as error:
+            raise errors.Unavailable("timeout waiting for exec session ready", remedy="start the exec first") from error
         await self._room.keeper.resize(item.container_id, rows, columns, exec_id=exec_id)
 
     async def ended(self, exit_: keeping.Exit) -> None:
@@ -214,6 +224,7 @@ class Execs:
 
     def _never_ran(self, item: Exec) -> None:
         """What clients that ask for its exit code read. Source: docker's exit status 126."""
+        item.begun.set()
         item.exit_code = 126
         item.ended.set()
 
