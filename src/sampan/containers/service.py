@@ -49,6 +49,7 @@ from sampan.containers.model import Container, ContainerBusy, ContainerFilter, E
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
 from sampan.containers.wanted import EndpointSettings, HostConfig, Wanted
+from sampan.host import process
 from sampan.images.model import User
 from sampan.networks.model import Attachment as NetworkAttachment
 from sampan.volumes.service import directory_size
@@ -445,7 +446,12 @@ class Containers:
                 state = "already paused" if future is Phase.PAUSED else "not paused"
                 raise ContainerBusy(f"Container {container.id} is {state}")
             runtime = self._room.runtime(container)
-            await (runtime.pause if future is Phase.PAUSED else runtime.resume)(container.id)
+            try:
+                await (runtime.pause if future is Phase.PAUSED else runtime.resume)(container.id)
+            except process.ProgramFailed as error:
+                if "not running" not in error.complaint and "does not exist" not in error.complaint:
+                    raise
+                raise NotRunning(f"Container {container.id} is not running") from error  # it ended in this moment
             await self._room.database.write(lambda c: store.move(c, container.id, future))
         self._room.publish(container, verb)
 

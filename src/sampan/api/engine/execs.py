@@ -80,6 +80,8 @@ def _present(body: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = bodies.without_nulls(body)
     if isinstance(found.get("Cmd"), str):
         found["Cmd"] = [found["Cmd"]]
+    if "detachKeys" in found:  # so spelled by the SDK for Python
+        found.setdefault("DetachKeys", found.pop("detachKeys"))
     return found
 
 

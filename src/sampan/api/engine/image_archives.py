@@ -35,7 +35,8 @@ async def load(call: Call) -> web.StreamResponse:
         async for line in lines:
             yield render_image.progress(line)
 
-    return await hijack.until_gone(call.request, bodies.answer_lines(call.request, rendered()))
+    # As from dockerd the head says 200 in any case: clients look for failures in the stream.
+    return await hijack.until_gone(call.request, bodies.answer_lines(call.request, rendered(), head_first=True))
 
 
 async def _save(call: Call, names: Sequence[str]) -> web.StreamResponse:
