@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from sampan import errors
-from sampan.api.engine import query, registry_auth, render_image
+from sampan.api.engine import query, registry_auth, render_image, versions
 from sampan.api.engine.call import Call, done
 from sampan.api.http import bodies, hijack
 from sampan.containers.model import ContainerFilter
@@ -48,14 +48,21 @@ async def list_all(call: Call) -> web.StreamResponse:
     filters, _ = _filters(call, LIST_FILTERS)
     images = call.engine.images.list(filters)
     if not call.query.switch("shared-size"):
-        return bodies.answer([render_image.summary(image) for image in images])
+        return bodies.answer([_listed(call, render_image.summary(image)) for image in images])
     users: dict[str, int] = {}
     for container in call.engine.containers.list(ContainerFilter(all=True)):
         users[container.image_id] = users.get(container.image_id, 0) + 1
     shared = call.engine.images.disk_usage().shared_bytes
     return bodies.answer(
-        [render_image.summary(image, users.get(image.id, 0), shared.get(image.id, 0)) for image in images]
+        [
+            _listed(call, render_image.summary(image, users.get(image.id, 0), shared.get(image.id, 0)))
+            for image in images
+        ]
     )
+
+
+def _listed(call: Call, answer: dict[str, Any]) -> dict[str, Any]:
+    return versions.adapted("image in a list", call.version, answer)
 
 
 async def create(call: Call) -> web.StreamResponse:
@@ -124,7 +131,8 @@ async def _tell(call: Call, lines: AsyncIterator[Progress]) -> web.StreamRespons
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /images/{name}/json."""
     image = call.engine.images.get(call.name)
-    return bodies.answer(render_image.inspect(image, call.engine.facts.storage_driver))
+    answer = render_image.inspect(image, call.engine.facts.storage_driver)
+    return bodies.answer(versions.adapted("image", call.version, answer))
 
 
 async def distribution(call: Call) -> web.StreamResponse:

@@ -1,12 +1,17 @@
-"""API versions: which are spoken, and how a path names one. Pure."""
+"""API versions: which are spoken, how a path names one, and what older ones looked like. Pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from sampan import errors
 
 Version = tuple[int, int]
+Answer = dict[str, Any]
+Kind = Literal["image", "image in a list"]
 
 NEWEST: Version = (1, 47)
 OLDEST: Version = (1, 24)
@@ -38,3 +43,47 @@ def split(path: str) -> tuple[Version, str]:
             "please upgrade your client to a newer version"
         )
     return version, path[match.end() :]
+
+
+def _virtual_size(answer: Answer) -> None:
+    answer["VirtualSize"] = answer["Size"]
+
+
+def _none_names(answer: Answer) -> None:
+    if not answer["RepoTags"] and not answer["RepoDigests"]:
+        answer["RepoTags"], answer["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
+
+
+def _container_of_the_build(answer: Answer) -> None:
+    answer |= {"Container": "", "ContainerConfig": dict(answer["Config"])}
+
+
+def _created(answer: Answer) -> None:
+    answer.setdefault("Created", "0001-01-01T00:00:00Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What an answer of a kind was like before a version. Source: moby/moby, docs/api/version-history.md."""
+
+    before: Version
+    kind: Kind
+    what: str
+    apply: Callable[[Answer], None]
+
+
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference((1, 43), "image in a list", "an image without a name is called <none>:<none>", _none_names),
+    Difference((1, 44), "image in a list", "VirtualSize repeats Size", _virtual_size),
+    Difference((1, 44), "image", "VirtualSize repeats Size", _virtual_size),
+    Difference((1, 44), "image", "a moment that is not known is the year 1", _created),
+    Difference((1, 45), "image", "Container and ContainerConfig tell of the build", _container_of_the_build),
+)
+
+
+def adapted(kind: Kind, version: Version, answer: Answer) -> Answer:
+    """An answer of the newest version, as a client of `version` knows it."""
+    for difference in DIFFERENCES:
+        if difference.kind == kind and version < difference.before:
+            difference.apply(answer)
+    return answer
