@@ -77,8 +77,8 @@ class Exchange:
                 raise self.failure
             self._readable.clear()
             await self._readable.wait()
-        content, window = self._chunks.popleft()
-        await self._connection.consumed(self, window)
+        content = b"".join(chunk for chunk, _ in self._chunks)  # all at once: each frame alone costs a wake-up
+        await self._connection.consumed(self, self.unread())
         return content
 
     async def write(self, content: bytes, *, end: bool = False) -> None:
