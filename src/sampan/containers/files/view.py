@@ -49,7 +49,8 @@ async def opened(room: Room, reference: str, *, with_mounts: bool) -> AsyncItera
                 raise ContainerBusy(f"container {container.short_id} is being removed")
             lowers = await room.images.lowers(container.image_id)
             live.readers += 1
-            stack.push_async_callback(_give_back, room, live, container.id)
+            # Not waited for: to unmount an overlay is to flush what was written to it.
+            stack.callback(lambda: room.spawn(_give_back(room, live, container.id)))
             descriptors: list[int] = []
             stack.callback(_close_all, descriptors)
             view = await asyncio.to_thread(_open, room, container, lowers, descriptors, with_mounts=with_mounts)
