@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +70,9 @@ def test_a_distribution_is_described_by_what_the_registry_has(engine_harbour: An
     assert swagger.answer_misfits("GET", "/distribution/host:5000/team/app:1/json", 200, answer) == []
     expected: Mapping[str, Any] = {"architecture": "arm64", "os": "linux", "variant": "v8"}
     assert expected in answer["Platforms"]
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    shown = page.partition("<!-- routes -->\n")[2].partition("<!-- end -->")[0]
+    assert shown == routes.manual()
