@@ -5,10 +5,10 @@ Source: docker ps documentation; values of one key are alternatives, different k
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sampan import errors
+from sampan.containers import patterns
 from sampan.containers.health.plan import FILTER_VALUES
 from sampan.containers.model import Container, ContainerFilter, ContainerUnknown, Phase
 from sampan.containers.ports import parse_port
@@ -94,10 +94,7 @@ def _passes_text(item: Container, keys: Mapping[str, tuple[str, ...]]) -> bool:
 
 def _is_named(name: str, pattern: str) -> bool:
     """A pattern that is no expression can still be the name itself, as in dockerd."""
-    try:
-        return pattern == name or re.search(pattern, f"/{name}") is not None
-    except (re.error, RecursionError, OverflowError):
-        return False
+    return pattern == name or patterns.search(pattern, f"/{name}")
 
 
 def _passes_state(item: Container, keys: Mapping[str, tuple[str, ...]]) -> bool:

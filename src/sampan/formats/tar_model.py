@@ -50,8 +50,11 @@ class TarEntry(NamedTuple):
 
 
 def content_end(buffer: Buffer, start: int, length: int) -> int:
-    """Where the block after `length` bytes of content starts; refuses content that is not all there."""
-    end = start + length + (-length % BLOCK)
+    """Where the block after `length` bytes of content starts; refuses content that is not all there.
+
+    The zeros that fill the last block may be missing at the archive's end: `docker build -f -` leaves them out.
+    """
+    end = start + length
     if length < 0 or end > len(buffer):
         raise InvalidTar(f"{length} bytes of content are announced but the archive ends before them")
-    return end
+    return min(end + (-length % BLOCK), len(buffer))

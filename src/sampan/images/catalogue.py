@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import fnmatch
 import re
@@ -69,14 +70,14 @@ class Catalogue:
         return image[0], text
 
     def images(self, filters: Filters | None = None) -> tuple[model.Image, ...]:
-        """Those that pass every filter, newest first."""
+        """Those that pass every filter, newest first; of their references those that a filter of references means."""
         wanted = filters or Filters()
         before = made_ns(self.get(wanted.before)) if wanted.before else None
         since = made_ns(self.get(wanted.since)) if wanted.since else None
         with self._database.read() as connection:
             every = store.images(connection)
         return tuple(
-            image
+            _as_wanted(image, wanted.references)
             for image in every
             if _passes(image, wanted)
             and (before is None or made_ns(image) < before)
@@ -138,14 +139,21 @@ def _passes(image: model.Image, filters: Filters) -> bool:
         return False
     if filters.until_ns and made_ns(image) >= filters.until_ns:
         return False
-    if filters.references and not any(_matches(image, pattern) for pattern in filters.references):
+    if filters.references and not _as_wanted(image, filters.references).references:
         return False
     return all(_has_label(image, label) for label in filters.labels)
 
 
-def _matches(image: model.Image, pattern: str) -> bool:
-    names = {form for text in image.references for form in _forms(text)}
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+def _matches(text: str, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in _forms(text))
+
+
+def _as_wanted(image: model.Image, patterns: Sequence[str]) -> model.Image:
+    """`docker images NAME` shows an image's other names not."""
+    if not patterns:
+        return image
+    kept = tuple(text for text in image.references if any(_matches(text, pattern) for pattern in patterns))
+    return dataclasses.replace(image, references=kept)
 
 
 def _forms(text: str) -> tuple[str, ...]:

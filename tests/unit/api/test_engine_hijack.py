@@ -290,3 +290,35 @@ def test_a_plain_request_after_another_is_still_answered_on_the_same_connection(
             writer.close()
 
     run(scene())
+
+
+@pytest.mark.parametrize("order", ["length first", "chunks first"])
+def test_a_length_beside_chunks_is_not_counted(tmp_path: Path, order: str) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=await request.read() + b"|" + request.headers.get("Content-Length", "none").encode())
+
+    async def scene() -> None:
+        async with serving(tmp_path, handler) as address:
+            reader, writer = await asyncio.open_unix_connection(address)
+            fields = [b"content-length: 999\r\n", b"Transfer-Encoding: chunked\r\n"]
+            if order == "chunks first":
+                fields.reverse()
+            for _ in range(2):  # the connection goes on
+                writer.write(b"POST /x HTTP/1.1\r\nHost: d\r\n" + b"".join(fields) + b"\r\n3\r\nabc\r\n0\r\n\r\n")
+                assert (await read_head(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+                assert await reader.readexactly(8) == b"abc|none"
+            writer.close()
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST /x HTTP/1.1\r\nContent-Length: 60\r\n\r\n\r\nTransfer-Encoding: chunked\r\n",  # that is its body
+        b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Le",
+    ],
+)
+def test_other_heads_stay_as_they_are(data: bytes) -> None:
+    assert hijack.by_chunks(data) == data

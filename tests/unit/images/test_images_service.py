@@ -620,6 +620,7 @@ def test_images_are_listed_by_filters(host: Any) -> None:
     async def work() -> None:
         await host.images.import_(chunks(b"1"), name="web:v1", changes=["LABEL tier=front"])
         await host.images.import_(chunks(b"2"), name="web:v2")
+        await host.images.tag("web:v2", "inn:v2")
         await host.images.import_(chunks(b"3"), name="db:v1", changes=["LABEL tier=back"])
 
     run(host, work())
@@ -627,8 +628,10 @@ def test_images_are_listed_by_filters(host: Any) -> None:
     def names(**filters: Any) -> list[str]:
         return [tag for image in host.images.list(Filters(**filters)) for tag in image.tags]
 
-    assert names() == ["db:v1", "web:v2", "web:v1"]
+    assert names() == ["db:v1", "inn:v2", "web:v2", "web:v1"]
     assert names(references=["web"]) == ["web:v2", "web:v1"]
+    assert names(references=["web:v2"]) == ["web:v2"]  # without the image's other name
+    assert names(references=["web:v2", "inn"]) == ["inn:v2", "web:v2"]
     assert names(references=["*:v1"]) == ["db:v1", "web:v1"]
     assert names(labels=["tier"]) == ["db:v1", "web:v1"]
     assert names(labels=["tier=back"]) == ["db:v1"]

@@ -163,13 +163,27 @@ def _request(call: Call) -> Request:
         build_args=_mapping(query.text("buildargs"), "buildargs", dict[str, str | None]),
         labels=_mapping(query.text("labels"), "labels", dict[str, str]),
         tags=tuple(text for text in values.getall("t", []) if text),
-        no_cache=query.switch("nocache"),
+        no_cache=query.switch("nocache") or _misses_cache(call),
         pull=query.switch("pull"),
         platform=query.text("platform"),
         limits=_limits(call),
         network_mode=query.text("networkmode"),
         extra_hosts=tuple(text for text in values.getall("extrahosts", []) for text in text.split(",") if text),
     )
+
+
+def _misses_cache(call: Call) -> bool:
+    """Whether `cachefrom` names images and none of them is here: the classic builder then uses no other cache."""
+    names = _mapping(call.query.text("cachefrom"), "cachefrom", list[str])
+    return bool(names) and not any(_is_here(call, name) for name in names)
+
+
+def _is_here(call: Call, name: str) -> bool:
+    try:
+        call.engine.images.get(name)
+    except errors.SampanError:
+        return False
+    return True
 
 
 def _limits(call: Call) -> Limits:

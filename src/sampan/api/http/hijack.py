@@ -7,6 +7,9 @@ vanishes after its end of stream is noticed although nothing is read any more.
 
 Relied upon: `RequestHandler.data_received` parses at once; `_request_in_progress` and `_messages` tell whether it is
 between requests; `connection_lost` frees everything the server keeps of a connection.
+
+A request with both `Transfer-Encoding: chunked` and `Content-Length` loses the length: docker-py sends both with an
+open file, Go and RFC 9112 (6.3) go by the chunks, and aiohttp's parser would refuse it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ HIGH_BYTES = 256 << 10  # buffered from the client before reading pauses
 LOW_BYTES = 64 << 10
 LONGEST_HEAD_BYTES = 64 << 10
 T = TypeVar("T")
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*tcp[ \t]*\r\n", re.IGNORECASE)
 # BuildKit's two doors. Elsewhere `Upgrade: h2c` is an offer that is not taken: curl and Java make it with any request.
 _UPGRADE_H2 = re.compile(
@@ -54,6 +58,8 @@ class Connection(RequestHandler):
         if self.held is not None:
             self._take(data)
             return
+        if self._between_requests():
+            data = by_chunks(data)
         count, is_upgrade = self._request_part(data)
         super().data_received(data[:count] if count < len(data) else data)
         if is_upgrade:
@@ -83,6 +89,10 @@ class Connection(RequestHandler):
         if len(held) >= HIGH_BYTES and self.transport is not None:
             self.transport.pause_reading()
 
+    def _between_requests(self) -> bool:
+        """Whether the next byte begins a request."""
+        return not (self._body_left or self._head is not None or self._request_in_progress or self._messages)
+
     def _request_part(self, data: bytes) -> tuple[int, bool]:
         """How many bytes of `data` the parser may see, and whether an upgrade request is whole with them."""
         if self._body_left:
@@ -90,7 +100,7 @@ class Connection(RequestHandler):
             self._body_left -= taken
             return taken, not self._body_left
         if self._head is None:
-            if self._request_in_progress or self._messages or not data:
+            if not data or not self._between_requests():
                 return len(data), False
             self._head = b""
         before = len(self._head)
@@ -108,6 +118,14 @@ class Connection(RequestHandler):
             self._body_left = whole - len(data)
             return len(data), False
         return whole, True
+
+
+def by_chunks(data: bytes) -> bytes:
+    """The beginning of a request; without `Content-Length` where its head is whole and says `chunked` too."""
+    end = data.find(b"\r\n\r\n") + 4
+    if end < 4 or not _CHUNKED.search(data, 0, end):
+        return data
+    return _LENGTH.sub(b"\r\n", data[:end]) + data[end:]
 
 
 class Stream(asyncio.Protocol):
