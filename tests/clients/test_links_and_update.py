@@ -43,6 +43,31 @@ def test_a_link_gives_names_and_variables(docker: Cli) -> None:
     assert sorted(names.split(",")) == ["mydb", "web/the-db"]
 
 
+def test_a_link_on_a_network_of_ones_own_is_a_name_only_there(docker: Cli) -> None:
+    docker("network", "create", "pier")
+    docker("network", "create", "quay")
+    links = ("--link", "later:bar", "--link", "first:one")
+    docker("run", "-d", "--name", "first", "--network", "pier", IMAGE)
+    docker("run", "-d", "--name", "second", "--network", "pier", *links, IMAGE)  # `later` is not there yet
+    docker("network", "connect", "quay", "first")
+    docker("network", "connect", "--link", "first:two", "quay", "second")
+    docker("run", "-d", "--name", "later", "--network", "pier", IMAGE)
+    for name in ("bar", "one", "two", "bar.pier", "two.quay"):
+        docker("exec", "second", "/bin/busybox", "nslookup", "-type=a", name)
+    docker("exec", "first", "/bin/busybox", "nslookup", "-type=a", "bar", rc=1)
+    assert shown(docker, "second", ".HostConfig.Links") is None
+    assert set(shown(docker, "second", ".NetworkSettings.Networks.pier.Links")) == {"later:bar", "first:one"}
+
+
+def test_ps_shows_the_image_once_its_name_means_another(docker: Cli) -> None:
+    docker("tag", IMAGE, "moved:1")
+    docker("run", "-d", "--name", "kept", "moved:1")
+    assert docker.out("ps", "--filter", "name=kept", "--format", "{{.Image}}") == "moved:1"
+    docker("commit", "kept", "moved:1")
+    image = docker.out("inspect", "--format", "{{.Image}}", "kept")
+    assert docker.out("ps", "--no-trunc", "--filter", "name=kept", "--format", "{{.Image}}") == image
+
+
 def test_a_link_goes_alone(docker: Cli) -> None:
     docker("run", "-d", "--name", "mydb", IMAGE)
     docker("run", "-d", "--name", "web", "--link", "mydb:db", IMAGE)
@@ -57,10 +82,12 @@ def test_a_link_goes_alone(docker: Cli) -> None:
         (("--link", "nobody:db"), 125, "could not get container for nobody"),
         (("--link", "down:db"), 125, "Cannot link to a non running container: /down AS /web/db"),
         (("--network", "host", "--link", "down:db"), 125, "can't be used with links"),
+        (("--link", "hosted:db"), 125, "host type networking can't be used with links"),
     ],
 )
 def test_a_link_that_cannot_be_is_refused(docker: Cli, words: tuple[str, ...], code: int, said: str) -> None:
     docker("create", "--name", "down", IMAGE)
+    docker("create", "--name", "hosted", "--network", "host", IMAGE)
     assert said in docker("run", "-d", "--name", "web", *words, IMAGE, rc=code)
 
 

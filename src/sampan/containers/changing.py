@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sampan.containers import creating, joining, ports, spec, store, telling
+from sampan.containers.links import apply as links
 from sampan.containers.room import Room
 from sampan.containers.wanted import EndpointSettings
 from sampan.networks.model import EndpointWish
@@ -36,6 +37,8 @@ async def connect(room: Room, network: str, reference: str, settings: EndpointSe
             except BaseException:
                 await room.database.write(lambda c: store.change(c, container))
                 raise
+            if links.has_links(changed):
+                await links.refresh(room, changed)
     telling.network_event(room, "connect", found, container.id)
 
 

@@ -50,6 +50,8 @@ async def create(room: Room, name: str, wanted: Wanted, *, platform: str) -> tup
     merged = links.settle(room, _with_volumes_of_others(room, merged))
     points = mountpoints.collect(merged.host, merged.config.volumes, room.new_id)
     mounting.check_sources(points)
+    if any(point.kind == "volume" for point in points):
+        unserved.check_volume_driver(merged.host.volume_driver)
     merged = _with_mounts(merged, points)
     container = Container(
         id=container_id,

@@ -55,7 +55,11 @@ def check(wanted: Wanted) -> None:
         raise ModeInvalid("conflicting options: mac-address and the network mode")
     if mode.startswith(SHARED):
         _check_shared(wanted)
-    if mode in ("host", "none") and set(wanted.networking.endpoints_config) - {mode}:
+    if mode == "none" and set(wanted.networking.endpoints_config) - {mode}:
+        raise ModeInvalid(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+    if mode == "host" and set(wanted.networking.endpoints_config) - {mode}:
         raise ModeInvalid(f"container cannot be connected to other networks in the network mode {mode}")
 
 
@@ -75,7 +79,10 @@ def _check_shared(wanted: Wanted) -> None:
         if asked:
             raise ModeInvalid(f"conflicting options: {what}")
     if wanted.networking.endpoints_config:
-        raise ModeInvalid("conflicting options: cannot join networks beside another container's")
+        raise ModeInvalid(
+            "container sharing network namespace with another container or host "
+            "cannot be connected to any other network"
+        )
 
 
 def shared_with(mode: str) -> str:

@@ -23,11 +23,6 @@ def check(host: HostConfig, *, realtime: bool) -> None:
         )
     if host.isolation not in ("", "default"):
         raise OptionUnserved(f"invalid isolation ({host.isolation}): linux only supports 'default'")
-    if host.volume_driver not in ("", "local"):
-        raise OptionUnserved(
-            f'error looking up volume plugin {host.volume_driver}: plugin "{host.volume_driver}" not found',
-            remedy="leave --volume-driver out: there is only `local`",
-        )
     if host.storage_opt:
         raise OptionUnserved(
             "--storage-opt is not supported by the storage drivers of this host",
@@ -36,6 +31,15 @@ def check(host: HostConfig, *, realtime: bool) -> None:
         )
     _check_realtime(host, realtime=realtime)
     _check_devices(host)
+
+
+def check_volume_driver(name: str) -> None:
+    """Of a container that has a volume; without one the option means nothing. Raises `OptionUnserved`."""
+    if name not in ("", "local"):
+        raise OptionUnserved(
+            f'error looking up volume plugin {name}: plugin "{name}" not found',
+            remedy="leave --volume-driver out: there is only `local`",
+        )
 
 
 def _check_realtime(host: HostConfig, *, realtime: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 
-from sampan.networks.model import Endpoint, Network
+from sampan.networks.model import Alias, Endpoint, Network
 
 Lookup = Callable[[str], tuple[IPv4Address, ...]]  # a name's addresses
 Reverse = Callable[[IPv4Address], str]  # an address's name, "" for none
@@ -39,12 +39,23 @@ class Directory:
         if endpoint.address is not None:
             self._addresses.get(endpoint.network_id, {}).pop(endpoint.address.ip, None)
 
-    def addresses(self, name: str, networks: Iterable[Network]) -> tuple[IPv4Address, ...]:
-        """The addresses of `name`, or of `name.network`, on the networks of whoever asks. Empty: nobody's name."""
+    def addresses(
+        self, name: str, networks: Iterable[Network], aliases: Iterable[Alias] = ()
+    ) -> tuple[IPv4Address, ...]:
+        """The addresses of `name`, or of `name.network`, on the networks of whoever asks. Empty: nobody's name.
+
+        `aliases` are those of whoever asks, and go before the names that all know.
+        """
         wanted = name.rstrip(".").lower()
         found: list[IPv4Address] = []
         for network in networks:
             names = self._names.get(network.id, {})
+            own = [one for one in aliases if wanted in (one.alias.lower(), f"{one.alias}.{network.name}".lower())]
+            targets = [_target(one) for one in own if one.network in (network.id, network.name)]
+            linked = [one for target in targets for one in names.get(target, ())]
+            if linked:
+                found += [one.address.ip for one in linked if one.address is not None]
+                continue
             matches = names.get(wanted, ())
             if not matches and wanted.endswith(f".{network.name.lower()}"):
                 matches = names.get(wanted[: -len(network.name) - 1], ())
@@ -58,6 +69,12 @@ class Directory:
             if endpoint is not None:
                 return f"{endpoint.container_name}.{network.name}"
         return ""
+
+
+def _target(alias: Alias) -> str:
+    """Containers are known by their names and the first digits of their ids."""
+    is_id = len(alias.target) == 64 and all(letter in "0123456789abcdef" for letter in alias.target)
+    return alias.target[:12] if is_id else alias.target.lower()
 
 
 def _keys(endpoint: Endpoint) -> set[str]:

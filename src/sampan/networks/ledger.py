@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 from sampan.networks import failures
 from sampan.networks.directory import Directory
-from sampan.networks.model import Endpoint, Network, PublishedPort
+from sampan.networks.model import Alias, Endpoint, Network, PublishedPort
 from sampan.networks.ports import PortTable
 
 
@@ -21,6 +21,7 @@ class Ledger:
         self.networks: dict[str, Network] = {}
         self.ports = PortTable()
         self.directory = Directory()
+        self.linked: dict[str, tuple[Alias, ...]] = {}  # by container: what it alone calls others
         self._names: dict[str, str] = {}
         self._by_container: dict[str, dict[str, Endpoint]] = {}
         self._by_network: dict[str, dict[str, Endpoint]] = {}

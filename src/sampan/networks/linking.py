@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from sampan.kernel import nft
 from sampan.networks.host import Host
 from sampan.networks.ledger import Ledger
-from sampan.networks.model import DEFAULT_NAME, Endpoint, Link, Protocol
+from sampan.networks.model import DEFAULT_NAME, Alias, Endpoint, Link, Protocol
 
 log = logging.getLogger(__name__)
 Wish = tuple[str, Protocol, int]  # the server's container id, and a port of it
@@ -48,6 +48,10 @@ class Links:
         former = {link for link in self._all if link.client == client.address.ip}
         await self._change(add=wanted - former, remove=former - wanted)
         await asyncio.to_thread(self._route, client_id, client, servers)
+
+    def call(self, client_id: str, aliases: Iterable[Alias]) -> None:
+        """What this container calls others from now on."""
+        self._ledger.linked[client_id] = tuple(aliases)
 
     async def drop(self, addresses: Iterable[IPv4Address]) -> None:
         """A container goes: another one will have its address."""

@@ -170,6 +170,15 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Alias:
+    """`--link` as the name server answers it: what one container calls `target` (a name or an id) on one network."""
+
+    target: str
+    alias: str
+    network: str  # a name or an id
+
+
+@dataclass(frozen=True)
 class Resolver:
     """A container's own name settings: what `--dns`, `--dns-search` and `--dns-option` gave it."""
 

@@ -52,6 +52,7 @@ class Naming:
     def close(self, container_id: str) -> None:
         self._server.close(container_id)
         self._own.pop(container_id, None)
+        self._ledger.linked.pop(container_id, None)
 
     def close_all(self) -> None:
         self._server.close_all()
@@ -88,7 +89,9 @@ class Naming:
     def _knowledge(self, container_id: str) -> Knowledge:
         ledger = self._ledger
         return Knowledge(
-            lookup=lambda name: ledger.directory.addresses(name, ledger.networks_of(container_id)),
+            lookup=lambda name: ledger.directory.addresses(
+                name, ledger.networks_of(container_id), ledger.linked.get(container_id, ())
+            ),
             reverse=lambda address: ledger.directory.name(address, ledger.networks_of(container_id)),
             upstreams=lambda: self._upstreams(container_id),
         )

@@ -97,15 +97,15 @@ def test_until_may_be_how_long_ago() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", b"\x10\x11"), ("ctrl-a", b"\x01"), ("a,ctrl-[,ctrl-@", b"a\x1b\x00"), ("CTRL-P,q", b"\x10q")],
+    [("", b"\x10\x11"), ("ctrl-a", b"\x01"), ("a,ctrl-[,ctrl-@", b"a\x1b\x00"), ("ctrl-p,Q", b"\x10Q")],
 )
 def test_detach_keys_are_read(text: str, expected: bytes) -> None:
     assert detach.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["ctrl-", "ctrl-1", "ab", "a,,b", "é", "ctrl-é"])
+@pytest.mark.parametrize("text", ["ctrl-", "ctrl-1", "ctrl-A,a", "CTRL-P", "ab", "a,,b", "é", "ctrl-é"])
 def test_other_keys_are_refused(text: str) -> None:
-    with pytest.raises(detach.InvalidKeys):
+    with pytest.raises(detach.InvalidKeys, match=rf"Invalid detach keys \({text}\) provided"):
         detach.parse(text)
 
 

@@ -11,7 +11,6 @@ from sampan.containers.unserved import OptionUnserved
     [
         ({"UsernsMode": "private"}, "invalid userns mode"),
         ({"StorageOpt": {"size": "1g"}}, "--storage-opt"),
-        ({"VolumeDriver": "nfs"}, "error looking up volume plugin nfs"),
         ({"CpuRealtimeRuntime": 5}, "--cpu-rt-runtime"),
         ({"Isolation": "hyperv"}, "linux only supports 'default'"),
         (
@@ -32,6 +31,13 @@ DEFAULTS = [{}, {"Init": True}, {"UsernsMode": "host"}, {"Isolation": "default"}
 @pytest.mark.parametrize("body", DEFAULTS)
 def test_a_default_asks_for_nothing(body: dict[str, object]) -> None:
     unserved.check(wanted.decode_host(body), realtime=False)
+
+
+def test_a_volume_has_the_local_driver() -> None:
+    for name in ("", "local"):
+        unserved.check_volume_driver(name)
+    with pytest.raises(OptionUnserved, match='error looking up volume plugin nfs: plugin "nfs" not found'):
+        unserved.check_volume_driver("nfs")
 
 
 def test_real_time_needs_a_runtime_within_its_period() -> None:

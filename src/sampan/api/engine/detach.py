@@ -17,19 +17,22 @@ class InvalidKeys(errors.Invalid):
 
 def parse(text: str) -> bytes:
     """`ctrl-p,ctrl-q` as bytes; the default for an empty text. Raises: InvalidKeys."""
-    return bytes(_key(name) for name in (text or DEFAULT).split(","))
+    try:
+        return bytes(_key(name) for name in (text or DEFAULT).split(","))
+    except InvalidKeys as error:
+        raise InvalidKeys(f"Invalid detach keys ({text[:100]}) provided", why=error.what) from error
 
 
 def _key(name: str) -> int:
     if len(name) == 1 and name.isascii():
         return ord(name)
     prefix, _, letter = name.partition("-")
-    if prefix.lower() == "ctrl" and len(letter) == 1:
-        if letter.isascii() and letter.isalpha():
-            return ord(letter.lower()) - ord("a") + 1
+    if prefix == "ctrl" and len(letter) == 1:
+        if "a" <= letter <= "z":
+            return ord(letter) - ord("a") + 1
         if letter in _CONTROL:
             return _CONTROL[letter]
-    raise InvalidKeys(f"invalid detach keys provided: unknown character {name[:50]!r}")
+    raise InvalidKeys(f"unknown character: {name[:50]!r}")
 
 
 class Detector:

@@ -41,6 +41,7 @@ class View:
     """All that the two renderers need of one container. `sizes` are (own, with the image), None when not asked for."""
 
     container: Container
+    image: str = ""  # the name it was made from, if that still means its image
     network_names: Mapping[str, str] = field(default_factory=dict)  # id -> name
     endpoints: Sequence[Endpoint] = ()
     published: Sequence[PublishedPort] = ()
@@ -92,7 +93,7 @@ def summary(view: View, now_ns: int) -> dict[str, Any]:
     answer = {
         "Id": container.id,
         "Names": [f"/{container.name}", *view.linked_as],
-        "Image": container.wanted.config.image or container.image_id,
+        "Image": view.image or container.image_id,
         "ImageID": container.image_id,
         "Command": " ".join(f"'{word}'" if " " in word else word for word in argv),
         "Created": container.created_ns // NS,
@@ -187,7 +188,7 @@ def config(wanted: Config) -> dict[str, Any]:
 
 def _links(view: View) -> dict[str, Any]:
     """As dockerd: stored with ids, shown with names."""
-    return {"Links": list(view.links)} if view.links is not None else {}
+    return {"Links": list(view.links or ()) or None}
 
 
 def host_config(wanted: HostConfig, cgroup_version: str) -> dict[str, Any]:

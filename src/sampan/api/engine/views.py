@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sampan import errors
 from sampan.api.engine import render_build, render_container, render_image, render_volume
 from sampan.api.engine.context import Engine
 from sampan.containers.model import Container, ContainerFilter
@@ -36,6 +37,7 @@ async def line(
     attachment = engine.containers.network(item.id)
     return render_container.View(
         container=item,
+        image=_image_name(engine, item),
         network_names=names,
         endpoints=attachment.endpoints if attachment else (),
         published=attachment.published if attachment else (),
@@ -45,6 +47,15 @@ async def line(
         linked_as=linked_as.get(item.id, ()),
         health=engine.containers.health.of(item),
     )
+
+
+def _image_name(engine: Engine, item: Container) -> str:
+    """ "" once the name has gone to another image, or to none."""
+    name = item.wanted.config.image
+    try:
+        return name if engine.images.get(name).id == item.image_id else ""
+    except errors.SampanError:
+        return ""
 
 
 async def container(engine: Engine, item: Container, *, with_size: bool = False) -> render_container.View:

@@ -19,25 +19,37 @@ from sampan.containers.links.plan import LinkInvalid, Peer
 from sampan.containers.model import Container, ContainerUnknown
 from sampan.containers.room import Room
 from sampan.containers.wanted import Wanted
-from sampan.networks.model import DEFAULT_NAME
+from sampan.networks.model import DEFAULT_NAME, Alias
 
 log = logging.getLogger(__name__)
 
 
 def settle(room: Room, wanted: Wanted) -> Wanted:
-    """At a creation: every link with the other's id. Raises `LinkInvalid`."""
+    """At a creation: every link with the other's id. Raises `LinkInvalid`.
+
+    On networks that users made a link is no more than a name, and who is meant may come later.
+    """
     if not wanted.host.links:
         return wanted
     mode = joining.network_mode(wanted)
     if mode in ("host", "none") or joining.shared_with(mode):
         raise LinkInvalid(f"conflicting options: {mode} type networking can't be used with links")
+    if mode != DEFAULT_NAME:
+        for text in wanted.host.links:
+            plan.parse(text)
+        return wanted
     settled = []
     for text in wanted.host.links:
         reference, alias = plan.parse(text)
         try:
-            settled.append(f"{room.get(reference).id}:{alias}")
+            other = room.get(reference)
         except ContainerUnknown as error:
             raise LinkInvalid(f"could not get container for {reference}", why=str(error)) from error
+        if joining.network_mode(other.wanted) == "host":
+            raise LinkInvalid(
+                f"conflicting options: host type networking can't be used with links. {joining.UNDEFINED}"
+            )
+        settled.append(f"{other.id}:{alias}")
     host = msgspec.structs.replace(wanted.host, links=settled)
     return Wanted(wanted.config, host, wanted.networking)
 
@@ -84,7 +96,8 @@ def _address(room: Room, other: Container, network: str) -> IPv4Address | None:
 
 
 async def open_ports(room: Room, container: Container) -> None:
-    """Let it reach what its links name, also on a quiet network."""
+    """Let it reach what its links name, also on a quiet network, and ask for them by their names."""
+    room.networks.links.call(container.id, [Alias(*link) for link in links_of(container)])
     wishes = [
         (peer.container.id, protocol, port)
         for peer in peers(room, container, needed=False)
@@ -132,7 +145,9 @@ async def remove(room: Room, reference: str) -> None:
 
 
 def shown(room: Room, container: Container) -> list[str] | None:
-    """For inspect: `/other:/this/alias`, with the names they have now."""
+    """For inspect: `/other:/this/alias`, with the names they have now. Networks of users show theirs themselves."""
+    if joining.network_mode(container.wanted) != DEFAULT_NAME:
+        return None
     found = []
     for text in container.wanted.host.links:
         reference, alias = plan.parse(text)
