@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sampan.formats.tar import EntryKind, TarEntry
 from sampan.host import packing
 
 Write = Callable[[bytes], None]
+Known = Callable[[os.stat_result], bytes | None]  # the SHA-256 of a file's content, if somebody has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,22 @@ class Copies:
             each.close()
 
 
-def digest(copies: Copies) -> str:
-    """What is copied, without times and without the image below."""
+def digest(copies: Copies, known: Known = lambda status: None) -> str:
+    """What is copied, without times and without the image below. A content counts by its SHA-256, `known` or read."""
     hashed = hashlib.sha256()
-    _Copier(copies, hashed.update, None, timeless=True).run()
+
+    def summary(file: int, status: os.stat_result) -> bytes:
+        return known(status) or _digest_of(iter(lambda: os.read(file, packing.PIECE_BYTES), b""))
+
+    _Copier(copies, hashed.update, None, timeless=True, summary=summary).run()
     return Digest(f"sha256:{hashed.hexdigest()}")
+
+
+def _digest_of(pieces: Iterable[bytes]) -> bytes:
+    hashed = hashlib.sha256()
+    for piece in pieces:
+        hashed.update(piece)
+    return hashed.digest()
 
 
 def write(copies: Copies, view: int | None, to: Write) -> None:
@@ -74,10 +86,12 @@ def write(copies: Copies, view: int | None, to: Write) -> None:
 
 
 class _Copier:
-    def __init__(self, copies: Copies, to: Write, view: int | None, *, timeless: bool) -> None:
+    def __init__(
+        self, copies: Copies, to: Write, view: int | None, *, timeless: bool, summary: packing.Summary | None = None
+    ) -> None:
         self._copies = copies
         self._timeless = timeless
-        self._packer = packing.Packer(to, adapt=self._adapt)
+        self._packer = packing.Packer(to, adapt=self._adapt, summary=summary)
         owner = copies.owner or Owner(0, 0)
         self._place = Place(
             view, self._packer.put, owner=owner, mtime_ns=0 if timeless else self._clamped(copies.mtime_ns)
@@ -137,7 +151,8 @@ class _Copier:
             mtime_ns=0 if self._timeless else self._clamped(file.mtime_ns or self._copies.mtime_ns),
             size_bytes=size,
         )
-        self._packer.put(entry, (file.content,) if file.place is None else archives.pieces(file.place))
+        pieces: Iterable[bytes] = (file.content,) if file.place is None else archives.pieces(file.place)
+        self._packer.put(entry, (_digest_of(pieces),) if self._timeless and size else pieces)
 
     def _unpacked(self, each: Found, target: bytes) -> bool:
         """Whether it is an archive, which is then put below the target."""

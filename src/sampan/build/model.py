@@ -6,6 +6,7 @@ former and the latter into the client's words; neither side knows the other's pr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -80,17 +81,34 @@ class Context(Protocol):
         """
         ...
 
+    def content_digest(self, status: os.stat_result) -> bytes | None:
+        """The SHA-256 of a file in one of the folders if it is known without reading the file again."""
+        ...
+
+
+Stamp = tuple[int, int, int, int, int]  # a file as it was at one moment: device, inode, bytes, two times in ns
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """What changes when a file's content does."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """A context whose files are all there: a root and named ones beside it."""
+    """A context whose files are all there: a root and named ones beside it. `contents` are SHA-256 known already."""
 
     root: Path | None
     extra: Mapping[str, Path] = field(default_factory=dict)
+    contents: Mapping[Stamp, bytes] = field(default_factory=dict)
 
     async def directory(self, name: str) -> Path | None:
         """As `Context`."""
         return self.extra.get(name) if name else self.root
+
+    def content_digest(self, status: os.stat_result) -> bytes | None:
+        """As `Context`."""
+        return self.contents.get(stamp(status))
 
 
 class Secrets(Protocol):

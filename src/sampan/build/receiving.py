@@ -1,140 +1,134 @@
 """A context that arrives as an archive, of any compression, becomes a folder that a build may read.
 
-The archive is inflated in this process within limits, its tree is built in memory (`formats.layer` decides what names
-may be), and only then is anything made from it, below a new folder of ours. So no order of entries and no link writes
-elsewhere. Nothing here waits for the disk: a context lives as long as its build.
+The event loop takes the pieces, and one thread of this upload alone inflates them within limits, writes and hashes
+(`staging`): so receiving and working overlap, and a slow client keeps no thread that others need.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+import queue
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
-from sampan.build.model import BuildFailed
-from sampan.formats import compression, dockerignore, layer, tar
-from sampan.formats.layer_rules import WHITEOUT
-from sampan.formats.tar import TarEntry
-from sampan.images.drivers import reading, unpack
+from sampan import errors
+from sampan.build import staging
+from sampan.build.model import Folders, Stamp
+from sampan.formats import compression, dockerignore
 
-PIECE_BYTES = 1 << 20
-_VECTORS = 1024  # pieces in one writev(2), IOV_MAX
+PIECE_BYTES = 512 << 10  # handed over at once
+AHEAD = 4  # times PIECE_BYTES received and not worked on yet
 IGNORE_FILE = ".dockerignore"
 
 
+class _Gone(errors.Invalid):
+    """The rest of the archive will not come."""
+
+
 @contextlib.asynccontextmanager
-async def folder(at: Path, chunks: AsyncIterable[bytes]) -> AsyncIterator[Path]:
-    """The folder of an archive while the context is open. Raises `InvalidTar`, `InvalidLayer`, `DamagedStream`."""
+async def folder(
+    at: Path, chunks: AsyncIterable[bytes], *, forget: Callable[[Path], None]
+) -> AsyncIterator[tuple[Path, Folders]]:
+    """The folder of an archive, made inside `at`, while the context is open; `forget` gets `at` then.
+
+    Raises `InvalidTar`, `InvalidLayer`, `BuildFailed`, `DamagedStream`, `TooLarge`.
+    """
     try:
-        with tempfile.NamedTemporaryFile(dir=at) as spool:
-            await _receive(chunks, spool)
-            await asyncio.to_thread(_unpack, Path(spool.name), at / "context")
-        yield at / "context"
+        root = at / "context"
+        contents = await _received(at, root, chunks)
+        yield root, Folders(root, contents=contents)
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, at))
+        forget(at)
 
 
-async def _receive(chunks: AsyncIterable[bytes], spool: IO[bytes]) -> None:
-    """Write the plain archive. What comes plain goes to the file as it came, without being copied on the way."""
-    feed: _Plain | _Inflated | None = None
-    waiting: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= PIECE_BYTES:
-            feed = feed or _feeder(waiting, spool)
-            await asyncio.to_thread(feed.take, waiting)
-            waiting, size = [], 0
-    feed = feed or _feeder(waiting, spool)
-    await asyncio.to_thread(feed.take, waiting)
-    await asyncio.to_thread(feed.finish)
+async def _received(at: Path, root: Path, chunks: AsyncIterable[bytes]) -> dict[Stamp, bytes]:
+    hopper = _Hopper()
+    thread = ThreadPoolExecutor(1, "context")
+    working = asyncio.get_running_loop().run_in_executor(thread, _work, hopper, at, root)
+    try:
+        await hopper.fill(chunks)
+        return await asyncio.shield(working)
+    except BaseException:  # the thread must be done before its folder goes
+        hopper.abort()
+        await asyncio.shield(asyncio.gather(working, return_exceptions=True))
+        raise
+    finally:
+        thread.shutdown(wait=False)
 
 
-def _feeder(waiting: list[bytes], spool: IO[bytes]) -> _Plain | _Inflated:
-    plain = compression.detect(b"".join(waiting)[: compression.LONGEST_MAGIC]) == "plain"
-    return _Plain(spool) if plain else _Inflated(spool)
+def _work(hopper: _Hopper, at: Path, root: Path) -> dict[Stamp, bytes]:
+    pieces = _inflated(hopper.pieces())
+    try:
+        contents = staging.unpacked(pieces, at / "parts", root)
+        for _ in pieces:  # padding, and what a client sends behind the end; damage there is damage
+            pass
+        return contents
+    finally:
+        hopper.drain()
 
 
-class _Plain:
-    """Writes what it gets."""
-
-    def __init__(self, spool: IO[bytes]) -> None:
-        self._file = spool.fileno()
-        self._size_bytes = 0
-
-    def take(self, pieces: list[bytes]) -> None:
-        """Blocks."""
-        self._size_bytes += sum(map(len, pieces))
-        if self._size_bytes > compression.Limits().largest_bytes:
-            raise compression.TooLarge(f"the context has more than {compression.Limits().largest_bytes} bytes")
-        for start in range(0, len(pieces), _VECTORS):
-            part = pieces[start : start + _VECTORS]
-            written = os.writev(self._file, part)
-            if written < sum(map(len, part)):  # a full disk is an error of the next call
-                _write_all(self._file, b"".join(part)[written:])
-
-    def finish(self) -> None:
-        """Nothing is held back."""
+def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The archive without compression. Raises `DamagedStream`, `TooLarge`."""
+    inflater = compression.Inflater()
+    for piece in pieces:
+        yield from inflater.feed(piece)
+    yield from inflater.finish()
 
 
-class _Inflated:
-    """Inflates what it gets, within limits."""
+class _Hopper:
+    """Pieces on their way from the event loop to one thread; few at a time. Made in the loop."""
 
-    def __init__(self, spool: IO[bytes]) -> None:
-        self._file = spool.fileno()
-        self._inflater = compression.Inflater()
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Semaphore(AHEAD)
+        self._queue: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._aborted = self._ended = False
 
-    def take(self, pieces: list[bytes]) -> None:
-        """Blocks."""
-        for content in self._inflater.feed(b"".join(pieces)):
-            _write_all(self._file, content)
+    async def fill(self, chunks: AsyncIterable[bytes]) -> None:
+        """Hand over all there is, many chunks at once, and the end."""
+        waiting: list[bytes] = []
+        size = 0
+        async for chunk in chunks:
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= PIECE_BYTES:
+                await self._room.acquire()
+                self._queue.put(waiting)
+                waiting, size = [], 0
+        self._queue.put(waiting)
+        self._queue.put(None)
 
-    def finish(self) -> None:
-        """Raises `DamagedStream` if the archive was cut short."""
-        for content in self._inflater.finish():
-            _write_all(self._file, content)
+    def abort(self) -> None:
+        """Nothing more comes; the thread gets an error."""
+        self._aborted = True
+        self._queue.put(None)
 
+    def pieces(self) -> Iterator[bytes]:
+        """In the thread: what comes, until the end."""
+        while (batch := self._next()) is not None:
+            yield from batch  # joining would copy
+        if self._aborted:
+            raise _Gone("the context was not sent to its end")
 
-def _write_all(file: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(file, view) :]
+    def drain(self) -> None:
+        """In the thread: take what still comes, so that a client whose archive is refused may finish sending."""
+        while not self._ended:
+            self._next()
+
+    def _next(self) -> list[bytes] | None:
+        batch = self._queue.get()
+        self._ended = batch is None
+        self._loop.call_soon_threadsafe(self._room.release)
+        return batch
 
 
 def unpacked(archive: Path, target: Path) -> None:
-    """A file that is an archive, compressed or not, unpacked to a new folder. Raises as `folder`."""
-    with tempfile.NamedTemporaryFile(dir=target.parent) as spool, archive.open("rb") as file:
-        inflater = compression.Inflater()
-        while piece := file.read(PIECE_BYTES):
-            for content in inflater.feed(piece):
-                spool.write(content)
-        for content in inflater.finish():
-            spool.write(content)
-        spool.flush()
-        _unpack(Path(spool.name), target)
-
-
-def _unpack(archive: Path, target: Path) -> None:
-    with reading.mapped(archive) as content:
-        tree = layer.build(_checked(tar.scan(content)))
-        unpack.unpack(tree.root, content, target, durable=False)
-
-
-def _checked(entries: Iterator[TarEntry]) -> Iterator[TarEntry]:
-    for entry in entries:
-        if WHITEOUT in entry.path and any(part.startswith(WHITEOUT) for part in entry.path.split(b"/")):
-            raise BuildFailed(
-                f"the context has a file {os.fsdecode(entry.path[:200])!r}",
-                why="in layers, names that begin with .wh. mark removed files",
-                remedy="give it another name, or leave it out by .dockerignore",
-            )
-        yield entry
+    """A file that is an archive, compressed or not, unpacked to a new folder. Blocks. Raises as `folder`."""
+    with archive.open("rb") as file:
+        pieces = iter(lambda: file.read(PIECE_BYTES), b"")
+        staging.unpacked(_inflated(pieces), target.with_name("parts"), target)
 
 
 def hide(root: Path, dockerfile_name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ from sampan.formats.digest import Digest
 from sampan.images import platforms
 from sampan.kernel import libc, paths
 
+log = logging.getLogger(__name__)
 LARGEST_DOCKERFILE = dockerfile.LARGEST_BYTES
 
 
@@ -56,6 +58,7 @@ class Builder:
         self._database = room.database
         self._images = room.images
         self._locks: dict[str, asyncio.Lock] = {}
+        self._erasing: set[asyncio.Task[None]] = set()
         self._running = 0  # builds: while there are any, cache mounts stay
 
     def restore(self) -> None:
@@ -63,10 +66,16 @@ class Builder:
         self._place.restore()
 
     def receive(self) -> Path:
-        """A new empty folder on disk for a context. Who asks removes it; a new daemon does after a crash. Blocks."""
+        """A new empty folder on disk for a context. Who asks has it forgotten; after a crash `restore` does. Blocks."""
         place = self._place.received / f"context-{os.urandom(8).hex()}"
         place.mkdir(mode=0o700, parents=True)
         return place
+
+    def forget(self, place: Path) -> None:
+        """Remove what `receive` made, in the event loop; nobody waits for it."""
+        task = asyncio.ensure_future(asyncio.to_thread(_erased, place))
+        self._erasing.add(task)
+        task.add_done_callback(self._erasing.discard)
 
     def viewpoint(self) -> Path:
         """A path where an image may be mounted for a look; what a killed daemon leaves there is unmounted at start."""
@@ -267,6 +276,13 @@ def _with_epoch(request: Request, build_args: Mapping[str, str]) -> Request:
     if not text.isdigit() or len(text) > 11:
         raise errors.Invalid(f"invalid SOURCE_DATE_EPOCH: {text[:100]!r}", remedy="write seconds since 1970")
     return dataclasses.replace(request, source_date_epoch=int(text))
+
+
+def _erased(place: Path) -> None:
+    try:
+        workplace.erase(place)
+    except OSError as error:  # the next start tries again
+        log.warning("cannot remove what a build received: %s", error)
 
 
 async def read_dockerfile(context: Context, name: str) -> bytes:

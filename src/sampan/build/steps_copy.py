@@ -92,7 +92,7 @@ async def _copied(
         key = layers_key
     else:
         async with _found(copies, root, local) as found:
-            content = await asyncio.to_thread(copying.digest, found)
+            content = await asyncio.to_thread(copying.digest, found, making.context.content_digest)
         key = keys.key("copy", state.key, **facts, content=content)
     outcome = await making.cached(stage.stage, step, key, state.key, make)
     stage.advance(key, f"{step.text.replace(chr(10), ' ')[:1000]} # buildkit", outcome)

@@ -37,7 +37,7 @@ async def run(stage: StageRun, meaning: Run, step: Step) -> None:
                 opened, layers = await held.enter_async_context(making.origin(mount.origin, stage.stage, step))
                 origins[mount.origin] = opened
                 known[mount.origin] = keys.digest([layer.diff_id for layer in layers]) if layers is not None else ""
-        facts = [await _facts(mount, origins, known) for mount in mounts]
+        facts = [await _facts(mount, origins, known, making.context.content_digest) for mount in mounts]
         key = keys.key(
             "run",
             state.key,
@@ -121,7 +121,9 @@ def _expanded(stage: StageRun, mount: RunMount) -> RunMount:
     )
 
 
-async def _facts(mount: RunMount, origins: Mapping[str, int], known: Mapping[str, str]) -> keys.Value:
+async def _facts(
+    mount: RunMount, origins: Mapping[str, int], known: Mapping[str, str], contents: copying.Known
+) -> keys.Value:
     """What of a mount decides the result: all that is written down, and for a bind what is there."""
     told: dict[str, keys.Value] = {
         "kind": mount.kind,
@@ -138,13 +140,13 @@ async def _facts(mount: RunMount, origins: Mapping[str, int], known: Mapping[str
         return told
     if known[mount.origin]:
         return {**told, "layers": known[mount.origin]}
-    return {**told, "content": await asyncio.to_thread(_bound_digest, origins[mount.origin], mount.source)}
+    return {**told, "content": await asyncio.to_thread(_bound_digest, origins[mount.origin], mount.source, contents)}
 
 
-def _bound_digest(root: int, source: str) -> str:
+def _bound_digest(root: int, source: str, contents: copying.Known) -> str:
     found = sources.find(root, source or ".", "RUN --mount")
     copies = Copies("RUN", found, (), "/bound/", "/", Owner(0, 0))
     try:
-        return copying.digest(copies)
+        return copying.digest(copies, contents)
     finally:
         copies.close()

@@ -4,7 +4,8 @@
         for part in content: ...
 
 `content` must be used before the next entry is asked for; what is left of it is passed over. The same limits and the
-same errors as in `tar.scan`. Sparse entries give what is stored, packed.
+same errors as in `tar.scan`. Sparse entries give what is stored, packed. `views` is `members` without a copy: parts of
+the pieces themselves.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ _ENDLESS: Final = 1 << 62  # what the scanner takes for the archive's length; th
 
 def members(pieces: Iterable[bytes]) -> Iterator[tuple[TarEntry, Iterator[bytes]]]:
     """Every entry with its content. Raises `InvalidTar`, whatever `pieces` raises, and if the end is missing."""
+    for entry, content in views(pieces):
+        yield entry, map(bytes, content)
+
+
+def views(pieces: Iterable[bytes]) -> Iterator[tuple[TarEntry, Iterator[memoryview]]]:
+    """As `members`; what it gives of a content lives as long as it is held."""
     feed = _Feed(iter(pieces))
     for entry in tar.scan(feed):  # type: ignore[arg-type]  # what it uses of a buffer is a length and slices
         stored = entry.size_bytes if entry.segments is None else sum(length for _, length in entry.segments)
@@ -31,7 +38,7 @@ class _Feed:
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._window = bytearray()
+        self._window = memoryview(b"")
         self._start = 0  # offset of the window in the archive
         self._ended = False
         self._clean_end = _ENDLESS
@@ -53,12 +60,12 @@ class _Feed:
             raise InvalidTar("it is truncated", offset=start)
         return found
 
-    def content(self, offset: int, length: int) -> Iterator[bytes]:
+    def content(self, offset: int, length: int) -> Iterator[memoryview]:
         """What is stored from `offset` on."""
         end = offset + length
         while offset < end:
             self._reach(offset, offset + 1)
-            part = bytes(self._window[offset - self._start : end - self._start])
+            part = self._window[offset - self._start : end - self._start]
             if not part:
                 raise InvalidTar("it is truncated inside a file", offset=offset)
             offset += len(part)
@@ -66,19 +73,26 @@ class _Feed:
 
     def _reach(self, start: int, stop: int) -> None:
         """Have the bytes up to `stop` in the window, and drop those before `start`."""
-        while self._start + len(self._window) < stop and not self._ended:
-            if start >= self._start + len(self._window):
-                self._start += len(self._window)
-                self._window.clear()
+        self._drop(start)
+        gathered: list[bytes | memoryview] = [self._window]
+        end = self._start + len(self._window)
+        while end < stop and not self._ended:
             piece = next(self._pieces, None)
             if piece is None:
                 self._ended = True
-            else:
-                self._window += piece
-        passed = min(start - self._start, len(self._window))
-        if passed > 0:
-            del self._window[:passed]
-            self._start += passed
+                continue
+            if start >= end:  # nothing of what came so far is asked for
+                self._start, gathered = end, []
+            gathered.append(piece)
+            end += len(piece)
+        self._window = memoryview(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+        self._drop(start)
         beyond = start - self._start - len(self._window)
         if self._ended and beyond > 0 and not (self._start + len(self._window) == self._clean_end and beyond == BLOCK):
             raise InvalidTar("it is truncated inside a file", offset=self._start)
+
+    def _drop(self, start: int) -> None:
+        passed = min(start - self._start, len(self._window))
+        if passed > 0:
+            self._window = self._window[passed:]
+            self._start += passed

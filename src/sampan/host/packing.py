@@ -24,6 +24,7 @@ DEEPEST: Final = 1000  # directories inside each other; each keeps a descriptor 
 Write = Callable[[bytes], object]
 Child = tuple[bytes, bytes, bool]  # name, path in the archive, whether it was a plain file when its directory was read
 Adapt = Callable[[TarEntry], Sequence[TarEntry]]
+Summary = Callable[[int, os.stat_result], bytes]  # of an open file
 
 _HOST_ATTRIBUTES: Final = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")  # the host's own business
 _ZEROS: Final = bytes(PIECE_BYTES)
@@ -57,11 +58,20 @@ class Packer:
     """Writes entries and contents. `adapt` turns what was found into what is written: nothing, one entry, or several.
 
     The first of them takes the content; a directory is descended into if the first is still one. `skip_devices` are
-    file systems (st_dev) whose directories are written empty. Call `finish` at the end.
+    file systems (st_dev) whose directories are written empty. Where only the sameness of two trees matters, `summary`
+    says what is written in place of a file's content, without padding. Call `finish` at the end.
     """
 
-    def __init__(self, write: Write, *, adapt: Adapt = portable, skip_devices: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        write: Write,
+        *,
+        adapt: Adapt = portable,
+        skip_devices: Collection[int] = (),
+        summary: Summary | None = None,
+    ) -> None:
         self._write = write
+        self._summary = summary
         self._adapt = adapt
         self._skip_devices = frozenset(skip_devices)
         self._parts: list[bytes] = []
@@ -218,6 +228,9 @@ class Packer:
 
     def _content(self, file: int, status: os.stat_result) -> None:
         size = status.st_size
+        if self._summary is not None:
+            self._put(self._summary(file, status))
+            return
         if size <= PIECE_BYTES:
             content = os.read(file, size)
             self._put(content)

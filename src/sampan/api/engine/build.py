@@ -8,7 +8,6 @@ import binascii
 import contextlib
 import dataclasses
 import logging
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,23 +101,17 @@ async def _context(call: Call, request: Request) -> AsyncIterator[tuple[Request,
     at = await asyncio.to_thread(call.engine.builder.receive)
     remote = call.query.text("remote")
     if remote:
-        async with _removed(at):
+        with contextlib.ExitStack() as held:
+            held.callback(call.engine.builder.forget, at)
             dockerfile, root = await asyncio.to_thread(_fetch, remote, at)
             if dockerfile is not None:
                 yield dataclasses.replace(request, dockerfile=dockerfile), Folders(None)
                 return
             yield await _settled(request, root), Folders(root)
         return
-    async with receiving.folder(at, call.request.content.iter_any()) as root:
-        yield await _settled(request, root), Folders(root)
-
-
-@contextlib.asynccontextmanager
-async def _removed(at: Path) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, at))
+    chunks = call.request.content.iter_any()
+    async with receiving.folder(at, chunks, forget=call.engine.builder.forget) as (root, folders):
+        yield await _settled(request, root), folders
 
 
 async def _settled(request: Request, root: Path) -> Request:

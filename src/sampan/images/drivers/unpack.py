@@ -11,7 +11,7 @@ import mmap
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sampan.formats.layer import Node
 from sampan.formats.tar import EntryKind
@@ -19,16 +19,29 @@ from sampan.kernel import libc, paths
 
 _OPAQUE: Final = b"trusted.overlay.opaque"
 _COPY_STEP: Final = 16 << 20  # bytes handed to one write call
+NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Content = mmap.mmap | bytes
 
 
-def unpack(root: Node, content: Content, target: Path, *, durable: bool = True) -> None:
+class Files(Protocol):
+    """Where the files of a tree come from if not from a tar in memory."""
+
+    def make(self, directory: int, name: bytes, node: Node) -> None:
+        """Make it with its content in a directory held open, by its one name, following no link; then `dress` it."""
+        ...
+
+
+def unpack(root: Node, content: Content | Files, target: Path, *, durable: bool = True) -> None:
     """Make `target` (which must not exist) and everything below it; `durable` waits until it is on disk."""
     target.mkdir(mode=0o700)
     descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _Unpacker(descriptor, content).fill(root)
+        if isinstance(content, mmap.mmap | bytes):
+            with memoryview(content) as view:
+                _Unpacker(descriptor, _Archive(view)).fill(root)
+        else:
+            _Unpacker(descriptor, content).fill(root)
         if durable:
             libc.check(libc.libc.syncfs(descriptor), "syncfs", str(target))
     finally:
@@ -38,9 +51,9 @@ def unpack(root: Node, content: Content, target: Path, *, durable: bool = True) 
 class _Unpacker:
     """Fills one directory. `_made` remembers where a file with several names was made first."""
 
-    def __init__(self, root: int, content: Content) -> None:
+    def __init__(self, root: int, files: Files) -> None:
         self._root = root
-        self._content = memoryview(content)
+        self._files = files
         self._made: dict[int, tuple[bytes, bytes]] = {}
 
     def fill(self, root: Node) -> None:
@@ -56,8 +69,6 @@ class _Unpacker:
                 self._finish_directory(path, node)
         except OSError as error:
             raise libc.failed(error, "unpack", error.filename) from error
-        finally:
-            self._content.release()
 
     def _open(self, path: bytes) -> int:
         return paths.open_in(
@@ -87,7 +98,7 @@ class _Unpacker:
                 self._link(first, directory, name)
                 return
         if node.kind is EntryKind.FILE:
-            self._make_file(directory, name, node)
+            self._files.make(directory, name, node)
             return
         if node.kind is EntryKind.SYMLINK:
             os.symlink(node.link, name, dir_fd=directory)
@@ -108,9 +119,25 @@ class _Unpacker:
         finally:
             os.close(source)
 
-    def _make_file(self, directory: int, name: bytes, node: Node) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(name, flags, 0o600, dir_fd=directory)
+    def _finish_directory(self, path: bytes, node: Node) -> None:
+        directory = self._open(path)
+        try:
+            dress(directory, node)
+            if node.opaque:
+                os.setxattr(directory, _OPAQUE, b"y")
+        finally:
+            os.close(directory)
+
+
+class _Archive:
+    """Files out of the tar they lie in."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+
+    def make(self, directory: int, name: bytes, node: Node) -> None:
+        """As `Files`."""
+        file = os.open(name, NEW_FILE, 0o600, dir_fd=directory)
         try:
             place = node.data_offset
             for offset, length in ((0, node.size_bytes),) if node.segments is None else node.segments:
@@ -118,7 +145,7 @@ class _Unpacker:
                 place += length
             if node.segments is not None:
                 os.ftruncate(file, node.size_bytes)
-            _dress(file, node)
+            dress(file, node)
         finally:
             os.close(file)
 
@@ -129,17 +156,8 @@ class _Unpacker:
             step = min(_COPY_STEP, length - done)
             done += os.pwrite(file, self._content[place + done : place + done + step], offset + done)
 
-    def _finish_directory(self, path: bytes, node: Node) -> None:
-        directory = self._open(path)
-        try:
-            _dress(directory, node)
-            if node.opaque:
-                os.setxattr(directory, _OPAQUE, b"y")
-        finally:
-            os.close(directory)
 
-
-def _dress(descriptor: int, node: Node) -> None:
+def dress(descriptor: int, node: Node) -> None:
     """Owner, then mode (chown clears setuid), then attributes (chown drops capabilities), then the time."""
     os.fchown(descriptor, node.uid, node.gid)
     os.fchmod(descriptor, node.mode)
