@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fnmatch
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def wires() -> tuple[Wire, Wire]:
 
 
 @contextlib.asynccontextmanager
-async def session(methods: Mapping[str, Method]) -> AsyncIterator[Session]:
+async def session(methods: Mapping[str, Method], *, shared_key: str = "") -> AsyncIterator[Session]:
     """The daemon's end of a session whose client answers these methods."""
     near, far = wires()
     serving = asyncio.create_task(h2.Connection(far, client=False, serve=Server(methods).serve).run())
@@ -67,7 +68,7 @@ async def session(methods: Mapping[str, Method]) -> AsyncIterator[Session]:
     calling = asyncio.create_task(connection.run())
     try:
         served = frozenset(name.lower() for name in methods)
-        yield Session("s1", "test", "", served, Client(connection))
+        yield Session("s1", "test", shared_key, served, Client(connection))
     finally:
         await connection.close()
         await asyncio.wait_for(asyncio.gather(serving, calling), LIMIT_S)
@@ -76,8 +77,12 @@ async def session(methods: Mapping[str, Method]) -> AsyncIterator[Session]:
 Sender = Callable[[Call], Awaitable[None]]
 
 
-def sending(directories: Mapping[str, Path], asked: list[Mapping[str, str]] | None = None) -> Sender:
-    """FileSync.DiffCopy: what lies in these directories. Patterns are kept, `followpaths` obeyed for plain names."""
+def sending(
+    directories: Mapping[str, Path],
+    asked: list[Mapping[str, str]] | None = None,
+    requested: list[str] | None = None,
+) -> Sender:
+    """FileSync.DiffCopy: what lies in these directories. Patterns are kept, `followpaths` obeyed but for links."""
 
     async def answer(call: Call) -> None:
         if asked is not None:
@@ -92,7 +97,7 @@ def sending(directories: Mapping[str, Path], asked: list[Mapping[str, str]] | No
             found = 0
             while stats := walk.next():
                 for stat in stats:
-                    if not follow or stat.path in follow:
+                    if not follow or _followed(stat.path, follow):
                         numbers[len(sent)] = found
                         sent.append(stat)
                         await call.send(Packet(type=PacketType.STAT, stat=stat))
@@ -104,6 +109,8 @@ def sending(directories: Mapping[str, Path], asked: list[Mapping[str, str]] | No
                     await call.send(Packet(type=PacketType.FINISH))
                     return
                 assert packet.type == PacketType.REQUEST, packet
+                if requested is not None:
+                    requested.append(sent[packet.id].path)
                 offset = 0
                 while data := walk.read(numbers[packet.id], offset, 32 << 10):
                     await call.send(Packet(type=PacketType.DATA, id=packet.id, data=data))
@@ -113,6 +120,15 @@ def sending(directories: Mapping[str, Path], asked: list[Mapping[str, str]] | No
             walk.close()
 
     return answer
+
+
+def _followed(path: str, follow: list[str]) -> bool:
+    """Named, below what is named, or above it."""
+    parts = path.split("/")
+    for wanted in (name.split("/") for name in follow):
+        if all(fnmatch.fnmatchcase(part, pattern) for part, pattern in zip(parts, wanted, strict=False)):
+            return True
+    return False
 
 
 def saying(*packets: Packet) -> Sender:

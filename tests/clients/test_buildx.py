@@ -259,6 +259,52 @@ def test_ignored_files_never_leave_the_client(docker: Buildx) -> None:
     assert docker.inside("ignored:2", "ls /all").split() == ["drop.log", "keep.log"]
 
 
+def _sent_bytes(said: str) -> float:
+    """What the progress says of the context."""
+    units = {"B": 1, "kB": 1e3, "MB": 1e6}
+    found = re.findall(r"transferring context: ([0-9.]+)(B|kB|MB)", said)
+    return max((float(number) * units[unit] for number, unit in found), default=0)
+
+
+def test_a_second_build_sends_only_what_changed_and_misses_what_is_gone(docker: Buildx) -> None:
+    for name in ("one", "two", "three"):
+        (docker.tree / name).write_bytes(os.urandom(1 << 20))
+    text = f"FROM {BASE}\nCOPY . /all/\n"
+    assert _sent_bytes(docker.build(text, "-t", "again:1")) > 3e6
+    assert _sent_bytes(docker.build(text, "-t", "again:1", "--no-cache")) < 1e4
+    (docker.tree / "two").write_bytes(os.urandom(1 << 20))
+    (docker.tree / "three").unlink()
+    assert 1e6 < _sent_bytes(docker.build(text, "-t", "again:1")) < 2e6
+    sums = docker.inside("again:1", "cd /all && md5sum *").split()
+    told = subprocess.run(["md5sum", "Dockerfile", "one", "two"], cwd=docker.tree, capture_output=True, text=True)
+    assert sums == told.stdout.split()
+    docker.ok("rmi", "again:1")
+    docker.ok("image", "prune", "-f")
+    docker.ok("builder", "prune", "-af")
+    if docker.ours:  # dockerd keeps what it says is gone until its next collection
+        assert _sent_bytes(docker.build(text, "-t", "again:1")) > 2e6
+
+
+def test_only_what_the_dockerfile_names_is_sent(docker: Buildx) -> None:
+    (docker.tree / "large").write_bytes(os.urandom(2 << 20))
+    (docker.tree / "sub/deep").mkdir(parents=True)
+    (docker.tree / "sub/deep/f1").write_text("f1")
+    (docker.tree / "real").mkdir()
+    (docker.tree / "real/g").write_text("g")
+    (docker.tree / "link").symlink_to("real")
+    text = f"""FROM {BASE}
+COPY sub/*/f? /to/
+COPY link /linked/
+RUN --mount=type=bind,source=sub,target=/mnt cat /mnt/deep/f1 >/bound
+"""
+    assert _sent_bytes(docker.build(text, "-t", "parts:1")) < 1e5
+    assert docker.inside("parts:1", "cat /to/f1 /linked/g /bound") == "f1gf1"
+    docker.build(f"FROM {BASE}\nONBUILD COPY large /large\n", "-t", "trigger:1")
+    docker.build("FROM trigger:1\nCOPY sub /sub\n", "-t", "parts:2")
+    assert docker.inside("parts:2", "ls /large /sub").split()[0] == "/large"
+    docker.ok("rmi", "parts:1", "parts:2", "trigger:1")  # of one second: dockerd lists them now so, now so
+
+
 def test_named_contexts_are_directories_and_images(docker: Buildx) -> None:
     (docker.tree / "other").mkdir()
     (docker.tree / "other/o.txt").write_text("other")

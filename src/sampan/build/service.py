@@ -17,7 +17,7 @@ from pathlib import Path
 import sqlalchemy
 
 from sampan import errors
-from sampan.build import pruning, scope, state, store, workplace
+from sampan.build import kept, pruning, scope, state, store, workplace
 from sampan.build.executor import StageRun
 from sampan.build.making import Making, step_digest
 from sampan.build.model import (
@@ -59,6 +59,7 @@ class Builder:
         self._images = room.images
         self._locks: dict[str, asyncio.Lock] = {}
         self._erasing: set[asyncio.Task[None]] = set()
+        self.kept = kept.Contexts(place.received / "kept")
         self._running = 0  # builds: while there are any, cache mounts stay
 
     def restore(self) -> None:
@@ -197,6 +198,8 @@ class Builder:
         )
         layers = await self._database.write(lambda connection: store.remove(connection, chosen))
         freed_bytes = await asyncio.to_thread(self._images.discard_layers, layers)
+        if not filters and not keep_bytes:
+            freed_bytes += await asyncio.to_thread(self.kept.clear)
         if everything and not filters and not self._running:
             freed_bytes += await asyncio.to_thread(self._place.forget_caches)
         return chosen, freed_bytes

@@ -26,8 +26,9 @@ from sampan.api.grpc import h2
 from sampan.api.grpc.client import Client
 from sampan.api.grpc.server import Call, Method, Server, unary
 from sampan.api.grpc.status import CallFailed, Code, Detail, StatusMessage
-from sampan.build import model
+from sampan.build import kept, model
 from sampan.formats.digest import Digest
+from sampan.images import platforms
 
 CONTROL, BRIDGE = "/moby.buildkit.v1.Control/", "/moby.buildkit.v1.frontend.LLBBridge/"
 IMAGE = Digest.of(b"image")
@@ -67,6 +68,7 @@ class Told:
     began: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     scratch: Path | None = None
+    kept: kept.Contexts = field(default_factory=lambda: kept.Contexts(Path("/nonexistent")))
 
     def receive(self) -> Path:
         assert self.scratch is not None
@@ -113,6 +115,12 @@ class Told:
     async def prune(self, filters: dict[str, tuple[str, ...]], *, everything: bool) -> tuple[list[str], int]:
         self.filters = (filters, everything)
         return ["k1"], 100
+
+
+class Images:
+    """As much of the image store as a build's beginning asks."""
+
+    platform = platforms.parse("linux/amd64")
 
 
 @dataclass
@@ -172,7 +180,7 @@ async def daemon(builder: Told, folder: Path, methods: Mapping[str, Method] | No
     sessions = Sessions()
     scratch = folder / "scratch"
     builder.scratch = scratch
-    runner = running.Runner(cast(Any, builder), cast(Any, None))
+    runner = running.Runner(cast(Any, builder), cast(Any, Images()))
     services = Services(runner, sessions, "worker", messages.Platform("amd64", "linux"))
     served = dict(methods or {})
     if (folder / "context").exists():

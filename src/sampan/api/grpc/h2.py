@@ -21,8 +21,9 @@ import h2.settings
 
 from sampan import errors
 
-STREAM_WINDOW_BYTES = 1 << 20
-CONNECTION_WINDOW_BYTES = 4 << 20
+STREAM_WINDOW_BYTES = 4 << 20
+CONNECTION_WINDOW_BYTES = 8 << 20
+LARGEST_FRAME_BYTES = 64 << 10  # a file's packet of 32 KiB comes in one
 MOST_EXCHANGES = 128  # at once, opened by the peer
 LARGEST_HEADERS_BYTES = 64 << 10
 Headers = Sequence[tuple[str, str]]
@@ -171,12 +172,14 @@ class Connection:
         codes = h2.settings.SettingCodes
         values: dict[h2.settings.SettingCodes, int] = {
             codes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+            codes.MAX_FRAME_SIZE: LARGEST_FRAME_BYTES,
             codes.MAX_CONCURRENT_STREAMS: MOST_EXCHANGES,
             codes.MAX_HEADER_LIST_SIZE: LARGEST_HEADERS_BYTES,
         }
         if client:
             values[codes.ENABLE_PUSH] = 0
         self._h2.local_settings = h2.settings.Settings(client=client, initial_values=values)
+        self._h2.max_inbound_frame_size = LARGEST_FRAME_BYTES
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - 65535)
 

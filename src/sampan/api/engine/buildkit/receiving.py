@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sampan import errors
-from sampan.api.engine.buildkit import session_messages, tree
+from sampan.api.engine.buildkit import session_messages, tree, unchanged
 from sampan.api.engine.buildkit.session_messages import Packet, PacketType
 from sampan.api.engine.buildkit.sessions import Session
 from sampan.api.grpc.client import ClientCall
@@ -43,21 +43,26 @@ async def receive(
     excludes: Sequence[str] = (),
     includes: Sequence[str] = (),
     follow: Sequence[str] = (),
+    former: Path | None = None,
     progress: Counted = lambda count: None,
 ) -> int:
-    """Fill `folder` with the client's directory `name`; the bytes that came. Raises: errors of this room."""
+    """Fill `folder` with the client's directory `name`; the bytes of its files. Raises: errors of this room.
+
+    What a `former` tree of the same directory has unchanged is linked from there and not sent.
+    """
     if not session.serves(session_messages.DIFF_COPY):
         raise NoFiles("the client serves no files", remedy="build with a local context")
     metadata = _metadata(name, excludes, includes, follow)
-    writer = Writer(folder)
+    writer = Writer(folder, former)
     try:
         async with session.client.calling(session_messages.DIFF_COPY, metadata) as call:
-            return await _converse(call, writer, progress)
+            await _converse(call, writer, progress)
+        return writer.size_bytes
     finally:
         await asyncio.to_thread(writer.close)
 
 
-async def _converse(call: ClientCall, writer: Writer, progress: Counted) -> int:
+async def _converse(call: ClientCall, writer: Writer, progress: Counted) -> None:
     """Requests leave by a task of their own: a client whose queue is full stops reading until its data is taken."""
     wanted: asyncio.Queue[int | None] = asyncio.Queue()
     asking = asyncio.create_task(_ask(call, wanted))
@@ -75,7 +80,6 @@ async def _converse(call: ClientCall, writer: Writer, progress: Counted) -> int:
         await asking
         while await call.receive(Packet) is not None:
             pass  # the client's FINISH, then its status
-        return count
     except errors.SampanError as error:
         if not asking.done():
             await _tell(call, str(error))
@@ -135,8 +139,9 @@ class Writer:
     A lock keeps `close` waiting for a `take` that still runs in its thread although its task was cancelled.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, former: Path | None = None) -> None:
         self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._former = unchanged.Former(former)
         self._checker = tree.Checker()
         self._waiting: dict[int, tree.Entry] = {}  # asked for, content not whole yet
         self._open: dict[int, int] = {}  # descriptors of files that are being written
@@ -145,6 +150,7 @@ class Writer:
         self._listed = False
         self._lock = threading.Lock()
         self.complete = False
+        self.size_bytes = 0
 
     def take(self, packets: Sequence[Packet]) -> list[int]:
         """Do what they say; the numbers whose contents to ask for. Raises: ReceiveFailed, InvalidTree."""
@@ -169,6 +175,7 @@ class Writer:
                 os.close(descriptor)
             self._open.clear()
             self._leave_parent()
+            self._former.close()
             if self._root >= 0:
                 os.close(self._root)
                 self._root = -1
@@ -180,8 +187,7 @@ class Writer:
             case PacketType.STAT if not self._listed:
                 assert packet.stat is not None
                 entry = self._checker.take(packet.stat)
-                self._make(entry)
-                if entry.kind is tree.Kind.FILE and entry.size_bytes:
+                if self._make(entry):
                     self._waiting[entry.number] = entry
                     wanted.append(entry.number)
             case PacketType.DATA:
@@ -191,7 +197,8 @@ class Writer:
             case _:
                 raise ReceiveFailed("the client breaks the protocol of files", why=f"packet of type {packet.type}")
 
-    def _make(self, entry: tree.Entry) -> None:
+    def _make(self, entry: tree.Entry) -> bool:
+        """Whether its content is still to come."""
         parent, name = self._enter(entry.path)
         match entry.kind:
             case tree.Kind.DIRECTORY:
@@ -208,16 +215,24 @@ class Writer:
                 finally:
                     os.close(source)
             case tree.Kind.FILE:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                descriptor = os.open(name, flags, 0o600, dir_fd=parent)
-                if entry.size_bytes and len(self._open) < MOST_OPEN_FILES:
-                    self._open[entry.number] = descriptor
-                    return
-                try:
-                    if not entry.size_bytes:
-                        _settle(descriptor, entry)
-                finally:
-                    os.close(descriptor)
+                return self._file(entry, parent, name)
+        return False
+
+    def _file(self, entry: tree.Entry, parent: int, name: bytes) -> bool:
+        if self._former.link(entry, parent, name):
+            self.size_bytes += entry.size_bytes
+            return False
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=parent)
+        if entry.size_bytes and len(self._open) < MOST_OPEN_FILES:
+            self._open[entry.number] = descriptor
+            return True
+        try:
+            if not entry.size_bytes:
+                _settle(descriptor, entry)
+        finally:
+            os.close(descriptor)
+        return entry.size_bytes > 0
 
     def _data(self, packet: Packet) -> None:
         entry = self._waiting.get(packet.id)
@@ -230,6 +245,7 @@ class Writer:
             descriptor = self._open[packet.id] = os.open(name, flags, dir_fd=parent)
         if packet.data:
             _write_all(descriptor, packet.data)
+            self.size_bytes += len(packet.data)
         else:
             _settle(descriptor, entry)
             del self._waiting[packet.id], self._open[packet.id]

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan import errors
-from sampan.api.engine.buildkit import contexts, exporting, reporting, requests
+from sampan.api.engine.buildkit import contexts, exporting, following, reporting, requests
 from sampan.api.engine.buildkit.attachables import ClientLogins, ClientSecrets, ClientSsh
 from sampan.api.engine.buildkit.messages import Exporter, SolveRequest
 from sampan.api.engine.buildkit.progress import Progress
 from sampan.api.engine.buildkit.sessions import Session
-from sampan.build import workplace
-from sampan.build.model import Request, Result
+from sampan.build import scope, workplace
+from sampan.build.model import Event, Request, Result, StepStarted
 from sampan.formats import reference
 from sampan.formats.digest import Digest
-from sampan.images import viewing
+from sampan.images import platforms, viewing
 
 if TYPE_CHECKING:
     from sampan.build.service import Builder
@@ -45,8 +45,20 @@ class Runner:
         before = frozenset() if keeps else frozenset(image.id for image in self.images.list())
         async with self._folder() as folder:
             context = contexts.ClientContext(
-                session, folder, progress, main=wanted.context_name, named=wanted.named, upload=wanted.upload
+                session,
+                folder,
+                progress,
+                main=wanted.context_name,
+                named=wanted.named,
+                upload=wanted.upload,
+                kept=self.builder.kept,
             )
+
+            def report(event: Event) -> None:
+                if isinstance(event, StepStarted) and event.step.name.startswith("ONBUILD "):
+                    context.follow(())  # an image's triggers copy what this Dockerfile does not name
+                reporter(event)
+
             try:
                 request = await self._with_dockerfile(wanted, context, reporter)
                 result = await self.builder.build(
@@ -55,7 +67,7 @@ class Runner:
                     secrets=ClientSecrets(session),
                     ssh=ClientSsh(session, folder),
                     logins=ClientLogins(session),
-                    report=reporter,
+                    report=report,
                 )
                 if not keeps:
                     try:
@@ -104,7 +116,19 @@ class Runner:
         reporter.read(wanted.filename, content)
         if wanted.syntax:
             reporter.remark(f"the frontend {wanted.syntax} is not used: this daemon has its own for Dockerfiles")
-        return dataclasses.replace(wanted.request, dockerfile=content)
+        request = dataclasses.replace(wanted.request, dockerfile=content)
+        context.follow(self._named_paths(request))
+        return request
+
+    def _named_paths(self, request: Request) -> list[str]:
+        here = self.images.platform
+        try:
+            target = platforms.parse(request.platform) if request.platform else here
+        except errors.SampanError:
+            return []  # the build itself says what is wrong
+        known = scope.platform_args(target, here, stage=request.target)
+        build_args = {name: value for name, value in request.build_args.items() if value is not None}
+        return following.paths(request.dockerfile or b"", request.target, build_args, known)
 
 
 def exporter_of(request: SolveRequest) -> Exporter:

@@ -18,7 +18,7 @@ LONGEST_PATH_BYTES = 4096
 GO_DIRECTORY, GO_SYMLINK, GO_DEVICE, GO_PIPE, GO_SOCKET = 1 << 31, 1 << 27, 1 << 26, 1 << 25, 1 << 24
 GO_SETUID, GO_SETGID, GO_CHARACTER, GO_STICKY, GO_IRREGULAR = 1 << 23, 1 << 22, 1 << 21, 1 << 20, 1 << 19
 _GO_TYPES = GO_DIRECTORY | GO_SYMLINK | GO_DEVICE | GO_PIPE | GO_SOCKET | GO_CHARACTER | GO_IRREGULAR
-_TAKEN_XATTRS = ("user.", "security.capability")
+TAKEN_XATTRS = ("user.", "security.capability")
 
 
 class InvalidTree(errors.Invalid):
@@ -88,7 +88,7 @@ class Checker:
             size_bytes=max(0, said.size),
             mtime_ns=said.mtime_ns,
             target=said.linkname if kind in (Kind.SYMLINK, Kind.HARD_LINK) else "",
-            xattrs={key: value for key, value in said.xattrs.items() if key.startswith(_TAKEN_XATTRS)},
+            xattrs={key: value for key, value in said.xattrs.items() if key.startswith(TAKEN_XATTRS)},
         )
 
 
