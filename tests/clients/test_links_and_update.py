@@ -68,6 +68,15 @@ def test_ps_shows_the_image_once_its_name_means_another(docker: Cli) -> None:
     assert docker.out("ps", "--no-trunc", "--filter", "name=kept", "--format", "{{.Image}}") == image
 
 
+def test_a_link_leads_to_whose_network_the_other_shares(docker: Cli) -> None:
+    docker("run", "-d", "--name", "owner", IMAGE)
+    docker("run", "-d", "--name", "guest", "--network", "container:owner", IMAGE)
+    docker("run", "-d", "--name", "web", "--link", "guest:db", IMAGE)
+    address = str(shown(docker, "owner", ".NetworkSettings.IPAddress"))
+    hosts = docker.out("exec", "web", "cat", "/etc/hosts")
+    assert re.search(rf"^{re.escape(address)}\s+db ", hosts, re.MULTILINE), hosts
+
+
 def test_a_link_goes_alone(docker: Cli) -> None:
     docker("run", "-d", "--name", "mydb", IMAGE)
     docker("run", "-d", "--name", "web", "--link", "mydb:db", IMAGE)

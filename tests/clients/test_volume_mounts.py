@@ -244,3 +244,39 @@ def test_volumes_that_are_mounts_survive_the_daemon(docker: Cli, tmp_path: Path)
         port.host.kill(pid)  # it ends while no daemon is there
         port.start()
         assert f"{place} tmpfs" not in port.host.run(["cat", "/proc/mounts"])
+
+
+def test_of_several_volumes_from_the_last_counts(docker: Cli) -> None:
+    docker("run", "--name", "one", "-v", "/etc/cargo", IMAGE, "touch", "/etc/cargo/one")
+    docker("run", "--name", "two", "-v", "/etc/cargo", IMAGE, "touch", "/etc/cargo/two")
+    words = ("--volumes-from", "one", "--volumes-from", "two")
+    assert sh(docker, *words, script="echo /etc/cargo/*") == "/etc/cargo/two"
+    docker("create", "--name", "store", "-v", "/etc", IMAGE)  # never runs: its volume is filled all the same
+    assert sh(docker, "--volumes-from", "store", script="test -f /etc/passwd && echo there") == "there"
+
+
+@pytest.mark.parametrize("words", [(), ("--rm",)])
+def test_what_a_read_only_container_is_called_stays(docker: Cli, words: tuple[str, ...]) -> None:
+    for path in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"):
+        script = f"echo x >> {path}"
+        assert "Read-only file system" in docker("run", *words, "--read-only", IMAGE, "sh", "-c", script, rc=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("run", "-v", "/tmp:/x:nocopy", IMAGE),
+            r"invalid mode: nocopy|invalid volume specification: '/tmp:/x:nocopy'",
+        ),
+        (("run", "--volumes-from", "nobody:bar", IMAGE), "invalid mode: bar"),
+        (("run", "--memory-reservation", "1k", IMAGE), "Minimum memory reservation allowed is 6MB"),
+        (("run", "--cpus", "0.5", "--cpu-period", "5000", IMAGE), "Nano CPUs and CPU Period cannot both be set"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_in_dockerds_words(docker: Cli, words: tuple[str, ...], said: str) -> None:
+    assert re.search(said, docker(*words, rc=125))
+
+
+def test_a_wrong_dangling_is_refused_without_any_volume(docker: Cli) -> None:
+    assert "invalid filter 'dangling=" in docker("volume", "ls", "-f", "dangling=perhaps", rc=1)

@@ -153,19 +153,17 @@ def _with_volumes_of_others(room: Room, wanted: Wanted) -> Wanted:
     if not wanted.host.volumes_from:
         return wanted
     taken = {point.destination for point in mountpoints.collect(wanted.host, (), room.new_id)}
-    more: list[Mount] = []
+    more: dict[str, Mount] = {}  # by destination; a later --volumes-from goes before an earlier one
     for text in wanted.host.volumes_from:
         reference, _, mode = text.partition(":")
         mode = ",".join(word for word in mode.split(",") if word not in ("z", "Z"))
         if mode not in ("", "ro", "rw"):
-            raise mountpoints.MountInvalid(f"invalid mode for volumes-from: {mode}", remedy="use ro or rw")
+            raise mountpoints.MountInvalid(f"invalid mode: {mode}", why="in --volumes-from", remedy="use ro or rw")
         for point in mountpoints.of(_source(room, reference)):
             if point.kind != "tmpfs" and point.destination not in taken:
-                taken.add(point.destination)
-                more.append(
-                    mountpoints.long_form(dataclasses.replace(point, read_only=point.read_only or mode == "ro"))
-                )
-    host = msgspec.structs.replace(wanted.host, mounts=[*wanted.host.mounts, *more])
+                shared = dataclasses.replace(point, read_only=point.read_only or mode == "ro")
+                more[point.destination] = mountpoints.long_form(shared)
+    host = msgspec.structs.replace(wanted.host, mounts=[*wanted.host.mounts, *more.values()])
     return Wanted(wanted.config, host, wanted.networking)
 
 

@@ -80,6 +80,8 @@ def parse_bind(text: str, new_name: Callable[[], str]) -> MountPoint:
     source = parts[0]
     destination = _destination(parts[1])
     if source.startswith("/"):
+        if "nocopy" in words:
+            raise MountInvalid(f"invalid mode: {mode}", why="nothing is ever copied into a directory of the host")
         return MountPoint(
             "bind",
             posixpath.normpath(source),

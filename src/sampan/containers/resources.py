@@ -51,10 +51,13 @@ def check(host: HostConfig, *, cpus: int) -> list[str]:
         raise LimitInvalid("Minimum memoryswap limit should be larger than memory limit, see usage")
     if host.memory and host.memory_reservation > host.memory:
         raise LimitInvalid("Minimum memory limit can not be less than memory reservation limit, see usage")
+    if 0 < host.memory_reservation < LEAST_MEMORY_BYTES:
+        raise LimitInvalid("Minimum memory reservation allowed is 6MB")
     if host.nano_cpus < 0 or host.nano_cpus > cpus * 10**9:
         raise LimitInvalid(f"range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
     if host.nano_cpus and (host.cpu_period or host.cpu_quota):
-        raise LimitInvalid("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
+        other = "Period" if host.cpu_period else "Quota"
+        raise LimitInvalid(f"Conflicting options: Nano CPUs and CPU {other} cannot both be set")
     _check_cpuset(host.cpuset_cpus, cpus)
     if not -1000 <= host.oom_score_adj <= 1000:
         raise LimitInvalid(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")

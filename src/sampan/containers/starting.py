@@ -233,7 +233,8 @@ def _name_files(
         files.write_scratch(place.hosts, linking.hosts(hosts, linked).encode())
         files.write_scratch(place.resolv_conf, attachment.resolv_conf.encode())
     labels.share(room, container, sources.values())
-    return [spec.BoundPath(str(source), f"/etc/{name}") for name, source in sources.items()]
+    read_only = host.readonly_rootfs
+    return [spec.BoundPath(str(source), f"/etc/{name}", read_only) for name, source in sources.items()]
 
 
 async def launch(room: Room, container: Container, place: Paths, configuration: Path) -> keeping.Started:

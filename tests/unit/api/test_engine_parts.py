@@ -178,6 +178,24 @@ def test_the_status_says_how_long(phase: Phase, expected: str) -> None:
     assert render_container.status(container, 130 * NS) == expected
 
 
+@pytest.mark.parametrize(
+    ("phase", "count", "word"),
+    [
+        (Phase.RESTARTING, 0, "restarting"),
+        (Phase.STARTING, 2, "restarting"),  # its policy brings it up again
+        (Phase.STARTING, 0, "created"),
+        (Phase.EXITED, 2, "exited"),
+    ],
+)
+def test_a_container_restarts_until_it_runs(phase: Phase, count: int, word: str) -> None:
+    from sampan.api.engine import render_container
+
+    state = State(exit_code=1, finished_ns=NS, restart_count=count)
+    shown = render_container.state(Container("a" * 64, "web", "sha256:1", phase, decode_create({}), state, NS))
+    is_restarting = word == "restarting"
+    assert (shown["Status"], shown["Running"], shown["Restarting"]) == (word, is_restarting, is_restarting)
+
+
 # --- who may talk to it ----------------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,15 @@ class View:
 
 def state_word(container: Container) -> str:
     """Docker's word for the phase; it has none for starting."""
+    if _restarts(container):
+        return str(Phase.RESTARTING)
     return "created" if container.phase == Phase.STARTING else str(container.phase)
+
+
+def _restarts(container: Container) -> bool:
+    """Whether its policy brings it up again: the wait, and the start that follows."""
+    starts_again = container.phase == Phase.STARTING and container.state.restart_count > 0
+    return container.phase == Phase.RESTARTING or starts_again
 
 
 def status(container: Container, now_ns: int, health: Health | None = None) -> str:
@@ -70,7 +78,7 @@ def status(container: Container, now_ns: int, health: Health | None = None) -> s
     state = container.state
     up = words.duration((now_ns - state.started_ns) / NS)
     down = words.duration((now_ns - state.finished_ns) / NS)
-    match container.phase:
+    match Phase.RESTARTING if _restarts(container) else container.phase:
         case Phase.RUNNING:
             if health is None:
                 return f"Up {up}"
@@ -149,9 +157,9 @@ def state(container: Container, health: Health | None = None) -> dict[str, Any]:
     past = container.state
     answer = {
         "Status": state_word(container),
-        "Running": container.phase in (Phase.RUNNING, Phase.PAUSED, Phase.RESTARTING),
+        "Running": container.phase in (Phase.RUNNING, Phase.PAUSED) or _restarts(container),
         "Paused": container.phase == Phase.PAUSED,
-        "Restarting": container.phase == Phase.RESTARTING,
+        "Restarting": _restarts(container),
         "OOMKilled": past.oom_killed,
         "Dead": False,
         "Pid": past.pid if container.alive else 0,

@@ -57,6 +57,8 @@ async def list_all(call: Call) -> web.StreamResponse:
     for key in keys:
         if key not in FILTERS:
             raise InvalidVolumeRequest(f"invalid filter '{key}'")
+    if "dangling" in keys:
+        query.parse_switch("dangling", keys["dangling"][0])  # wrong also where there is no volume
     chosen = [_shown(call, volume) for volume in call.engine.volumes.list() if _passes(call, volume, keys)]
     return bodies.answer({"Volumes": chosen, "Warnings": None})
 

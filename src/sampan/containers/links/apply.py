@@ -87,6 +87,11 @@ def peers(room: Room, container: Container, *, needed: bool) -> list[Peer]:
 
 
 def _address(room: Room, other: Container, network: str) -> IPv4Address | None:
+    try:
+        while shared := joining.shared_with(joining.network_mode(other.wanted)):
+            other = room.get(shared)  # it has that one's addresses
+    except ContainerUnknown:
+        return None
     attachment = room.networks.attachment(other.id)
     wanted = room.networks.get(network).id
     for endpoint in attachment.endpoints if attachment else ():
