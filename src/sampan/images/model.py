@@ -117,6 +117,7 @@ class Image:
     created_ns: int
     document: Mapping[str, Any]
     config: Config
+    parent_id: str = ""  # the image it was committed on, while that is here
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -404,6 +404,7 @@ class Images:
                     *held,
                 ),
                 references=tuple(names),
+                parent_id=base.id if base is not None else "",
             )
             self._database.write_blocking(lambda connection: store.add_image(connection, new, self._now_ns()))
         return config

@@ -50,6 +50,7 @@ class NewImage:
     forms: tuple[Form, ...] = ()
     holds: tuple[Digest, ...] = ()
     references: tuple[str, ...] = ()
+    parent_id: str = ""  # the image it was committed on
     complete: bool = True  # every layer is here in the form that the manifest names
 
 
@@ -80,6 +81,7 @@ def add_image(connection: sqlalchemy.Connection, new: NewImage, now_ns: int) -> 
         config=new.config.decode(),
         size_bytes=sum(item.content_size_bytes for item in new.layers),
         created_ns=now_ns,
+        parent_id=new.parent_id,
         **named,
     )
     again = row.on_conflict_do_update(index_elements=["id"], set_=named)
@@ -182,6 +184,7 @@ def remove_image(connection: sqlalchemy.Connection, image_id: str) -> list[Diges
     touch(connection, TOPIC)
     connection.execute(image_layer.delete().where(image_layer.c.image_id == image_id))
     connection.execute(image.delete().where(image.c.id == image_id))
+    connection.execute(image.update().where(image.c.parent_id == image_id).values(parent_id=""))
     return blobs_store.release(connection, holder(image_id))
 
 
@@ -247,6 +250,7 @@ def _image(row: sqlalchemy.Row[tuple[object, ...]], layers: list[Digest], names:
         size_bytes=row.size_bytes,
         created_ns=row.created_ns,
         document=document,
+        parent_id=row.parent_id,
         config=model.parse_config(document),
     )
 

@@ -75,6 +75,7 @@ image = Table(
     Column("config", Text, nullable=False),  # JSON, as it was received
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_ns", BigInteger, nullable=False),  # when this host got it
+    Column("parent_id", Text, nullable=False, server_default=""),  # the image it was committed on, while that is here
 )
 
 image_layer = Table(

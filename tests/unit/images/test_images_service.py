@@ -487,6 +487,8 @@ def test_a_commit_stands_on_its_base(host: Any, registry: Any) -> None:
     image = run(host, work())
     assert image.layers == (*(Digest.of(each) for each in LAYERS), Digest.of(b"top"))
     assert (image.config.cmd, image.config.user) == (("/boat",), "me")
+    assert image.parent_id == host.images.get(f"{registry.host}/app").id
+    assert host.images.get(f"{registry.host}/app").parent_id == ""
 
 
 def test_a_committed_image_outlives_its_base(host: Any, registry: Any, other_registry: Any) -> None:
@@ -497,6 +499,7 @@ def test_a_committed_image_outlives_its_base(host: Any, registry: Any, other_reg
         base = host.images.get(f"{registry.host}/app")
         await host.images.commit(base.id, chunks(b"top"), name=f"{other_registry.host}/top")
         await host.images.remove(f"{registry.host}/app")
+        assert host.images.get(f"{other_registry.host}/top").parent_id == ""
         await push(host, f"{other_registry.host}/top")
 
     run(host, work())

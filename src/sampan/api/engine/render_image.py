@@ -49,7 +49,7 @@ def summary(image: Image, containers: int = -1, shared_bytes: int = -1) -> dict[
     """One line of `GET /images/json`; -1 where nobody counted."""
     return {
         "Id": image.id,
-        "ParentId": "",
+        "ParentId": image.parent_id,
         "RepoTags": list(image.tags),
         "RepoDigests": list(image.digests),
         "Created": created_seconds(image.created),
@@ -67,7 +67,7 @@ def inspect(image: Image, storage_driver: str) -> dict[str, Any]:
         "Id": image.id,
         "RepoTags": list(image.tags),
         "RepoDigests": list(image.digests),
-        "Parent": "",
+        "Parent": image.parent_id,
         "Comment": _comment(image),
         "Created": image.created,
         "DockerVersion": str(document.get("docker_version") or ""),
