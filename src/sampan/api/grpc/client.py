@@ -22,10 +22,10 @@ class ClientCall:
         self._exchange = exchange
         self._messages = framing.Messages(exchange)
 
-    async def send(self, message: protobuf.Message) -> None:
-        """Waits while the peer is slow. Raises: CallFailed, ConnectionEnded."""
+    async def send(self, *messages: protobuf.Message) -> None:
+        """Several leave together. Waits while the peer is slow. Raises: CallFailed, ConnectionEnded."""
         try:
-            await self._exchange.write(framing.frame(message.encode()))
+            await self._exchange.write(b"".join(framing.frame(message.encode()) for message in messages))
         except h2.ExchangeReset:
             await self._failed()
             raise

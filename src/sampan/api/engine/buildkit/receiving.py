@@ -64,7 +64,7 @@ async def receive(
 
 async def _converse(call: ClientCall, writer: Writer, progress: Counted) -> None:
     """Requests leave by a task of their own: a client whose queue is full stops reading until its data is taken."""
-    wanted: asyncio.Queue[int | None] = asyncio.Queue()
+    wanted: asyncio.Queue[list[int]] = asyncio.Queue()
     asking = asyncio.create_task(_ask(call, wanted))
     count = 0
     try:
@@ -72,11 +72,12 @@ async def _converse(call: ClientCall, writer: Writer, progress: Counted) -> None
             packets = await _batch(call)
             if asking.done():
                 asking.result()
-            for number in await asyncio.to_thread(writer.take, packets):
-                wanted.put_nowait(number)
+            numbers = await asyncio.to_thread(writer.take, packets)
+            if numbers:
+                wanted.put_nowait(numbers)
             count += sum(packet.size_bytes for packet in packets)
             progress(count)
-        wanted.put_nowait(None)
+        wanted.put_nowait([])
         await asking
         while await call.receive(Packet) is not None:
             pass  # the client's FINISH, then its status
@@ -89,9 +90,9 @@ async def _converse(call: ClientCall, writer: Writer, progress: Counted) -> None
         await asyncio.gather(asking, return_exceptions=True)
 
 
-async def _ask(call: ClientCall, wanted: asyncio.Queue[int | None]) -> None:
-    while (number := await wanted.get()) is not None:
-        await call.send(Packet(type=PacketType.REQUEST, id=number))
+async def _ask(call: ClientCall, wanted: asyncio.Queue[list[int]]) -> None:
+    while numbers := await wanted.get():
+        await call.send(*[Packet(type=PacketType.REQUEST, id=number) for number in numbers])
     await call.send(Packet(type=PacketType.FINISH))
 
 
