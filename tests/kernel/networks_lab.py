@@ -347,9 +347,9 @@ async def port_range(lab: Lab) -> None:
         assert ":30007: bind: address already in use" in str(error)
     else:
         raise AssertionError("published a port that a program holds")
-    assert lab.reaches(lab.outside, HOST, 10000)
-    assert lab.reaches(lab.outside, HOST, 29999)
-    assert lab.reaches(None, "127.0.0.1", 29999)
+    await lab.until(lambda: lab.reaches(lab.outside, HOST, 10000), "the first port is reached")
+    await lab.until(lambda: lab.reaches(lab.outside, HOST, 29999), "the last port is reached")
+    await lab.until(lambda: lab.reaches(None, "127.0.0.1", 29999), "the host reaches it too")
     await networks.detach(box.container_id)
     assert lab.map_size("pub_range") == 0
 
