@@ -30,6 +30,7 @@ def views(pieces: Iterable[bytes]) -> Iterator[tuple[TarEntry, Iterator[memoryvi
     feed = _Feed(iter(pieces))
     for entry in tar.scan(feed):  # type: ignore[arg-type]  # what it uses of a buffer is a length and slices
         stored = entry.size_bytes if entry.segments is None else sum(length for _, length in entry.segments)
+        feed.expect(entry.data_offset + stored)
         yield entry, feed.content(entry.data_offset, stored)
 
 
@@ -42,6 +43,7 @@ class _Feed:
         self._start = 0  # offset of the window in the archive
         self._ended = False
         self._clean_end = _ENDLESS
+        self._content_end = _ENDLESS  # of the entry at hand
 
     def __len__(self) -> int:
         return _ENDLESS
@@ -59,6 +61,10 @@ class _Feed:
         if len(found) < stop - start:
             raise InvalidTar("it is truncated", offset=start)
         return found
+
+    def expect(self, content_end: int) -> None:
+        """Where the content of the entry at hand ends. The zeros that fill its last block may be missing."""
+        self._content_end = content_end
 
     def content(self, offset: int, length: int) -> Iterator[memoryview]:
         """What is stored from `offset` on."""
@@ -87,8 +93,8 @@ class _Feed:
             end += len(piece)
         self._window = memoryview(gathered[0] if len(gathered) == 1 else b"".join(gathered))
         self._drop(start)
-        beyond = start - self._start - len(self._window)
-        if self._ended and beyond > 0 and not (self._start + len(self._window) == self._clean_end and beyond == BLOCK):
+        end = self._start + len(self._window)
+        if self._ended and start > end and not self._may_end(end, start):
             raise InvalidTar("it is truncated inside a file", offset=self._start)
 
     def _drop(self, start: int) -> None:
@@ -96,3 +102,10 @@ class _Feed:
         if passed > 0:
             self._window = self._window[passed:]
             self._start += passed
+
+    def _may_end(self, end: int, start: int) -> bool:
+        """Whether it is whole although the scanner looks for the end's blocks at `start`."""
+        if end == self._clean_end and start - end == BLOCK:
+            return True
+        next_header = self._content_end + -self._content_end % BLOCK
+        return self._content_end <= end <= next_header and start <= next_header + BLOCK

@@ -52,13 +52,23 @@ def test_nothing_is_an_archive_of_nothing() -> None:
     assert list(tar_stream.members([tar_write.END])) == []
 
 
-@pytest.mark.parametrize("length", [100, 700, 1100, 3000, 5000])
+@pytest.mark.parametrize("length", [100, 700, 1026, 3000, 5000])
 @pytest.mark.parametrize("read", [True, False])
 def test_a_truncated_archive_is_refused(length: int, *, read: bool) -> None:
     with pytest.raises(InvalidTar):
         for _, parts in tar_stream.members(cut(archive()[:length], 64)):
             if read:
                 b"".join(parts)
+
+
+@pytest.mark.parametrize("filler_bytes", [0, 1, 400, 507])
+@pytest.mark.parametrize("piece_bytes", [64, 512, 1 << 20])
+@pytest.mark.parametrize("read", [True, False])
+def test_the_last_block_may_be_cut_behind_its_content(filler_bytes: int, piece_bytes: int, *, read: bool) -> None:
+    """What `docker build -f -` sends."""
+    whole = tar_write.entry_header(TarEntry(b"file", size_bytes=4)) + b"said" + bytes(filler_bytes)
+    for entry, parts in tar_stream.members(cut(whole, piece_bytes)):
+        assert (entry.path, b"".join(parts) if read else b"said") == (b"file", b"said")
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
