@@ -198,6 +198,13 @@ def test_attach_sees_what_follows(docker: Cli) -> None:
         assert attached.stdout == b"heard you\n"
 
 
+def test_a_shared_network_can_be_shared_on(docker: Cli) -> None:
+    docker("run", "-d", "--name", "owner", "--add-host", "far:203.0.113.7", IMAGE)
+    docker("run", "-d", "--name", "guest", "--network", "container:owner", IMAGE)
+    words = ("run", "--rm", "--network", "container:guest", IMAGE, "cat", "/etc/hosts")
+    assert "203.0.113.7" in docker.out(*words)
+
+
 def test_exec_runs_beside(docker: Cli) -> None:
     docker("run", "-d", "--name", "host", IMAGE)
     assert docker.out("exec", "host", "echo", "inside") == "inside"

@@ -216,6 +216,17 @@ def _confine(room: Room, container: Container) -> confinement.Confinement:
     )
 
 
+def _network_owner(room: Room, container: Container) -> Container:
+    """Whose network it shares; that one may share another's."""
+    seen = {container.id}
+    while reference := joining.shared_with(joining.network_mode(container.wanted)):
+        container = room.get(reference)
+        if container.id in seen:
+            raise errors.Conflict("cannot join own network", why="the containers share each other's")
+        seen.add(container.id)
+    return container
+
+
 def _name_files(
     room: Room, container: Container, place: Paths, attachment: Attachment | None, linked: Sequence[linking.Peer]
 ) -> list[spec.BoundPath]:
@@ -223,7 +234,7 @@ def _name_files(
     host = container.wanted.host
     sources = {"hostname": place.hostname, "hosts": place.hosts, "resolv.conf": place.resolv_conf}
     if attachment is None:
-        other = room.paths(room.get(joining.shared_with(joining.network_mode(container.wanted))).id)
+        other = room.paths(_network_owner(room, container).id)
         sources = {"hostname": other.hostname, "hosts": other.hosts, "resolv.conf": other.resolv_conf}
     else:
         leading = next((endpoint for endpoint in attachment.endpoints if endpoint.gateway is not None), None)
