@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.root, pytest.mark.peer]
 def test_a_rotated_log_keeps_the_newest(docker: Cli, driver: str) -> None:
     script = "i=0; while [ $i -lt 20000 ]; do echo line number $i; i=$((i+1)); done"
     options = ("--log-driver", driver, "--log-opt", "max-size=64k", "--log-opt", "max-file=3")
-    docker("run", "--name", "much", *options, IMAGE, "sh", "-c", script)
+    docker("run", "-d", "--name", "much", *options, IMAGE, "sh", "-c", script)
+    docker("wait", "much")
     lines = docker.run("logs", "much").stdout.decode().splitlines()
     assert 500 < len(lines) < 20000
     assert lines == [f"line number {number}" for number in range(20000 - len(lines), 20000)]

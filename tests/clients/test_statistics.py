@@ -125,7 +125,7 @@ def test_a_control_group_of_ones_own(docker: Cli) -> None:
         (("--isolation", "hyperv"), "(?i)invalid isolation"),
         (("--storage-opt", "size=1g"), "storage-opt"),
         (
-            ("--volume-driver", "nfs", "-v", "x:/x"),
+            ("--volume-driver", "nfs", "-v", "data:/x"),
             "nfs|Unable to find image",
         ),  # dockerd answers 404, and the CLI pulls
         (("--device-read-bps", "/dev/none:1mb"), "(?i)no such"),

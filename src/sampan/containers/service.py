@@ -192,6 +192,9 @@ class Containers:
         """Send a signal. Raises `NotRunning`."""
         container = self.get(reference)
         number = merging.parse_signal(signal or "KILL")
+        if container.phase is Phase.STARTING:
+            async with self._room.live_of(container.id).lock:  # what starts runs, or is down, when the lock is free
+                container = self.get(container.id)
         if container.phase is Phase.RESTARTING:
             await self.stop(container.id)  # nothing runs that could be signalled, and nothing shall run again
             return
