@@ -114,21 +114,27 @@ class LogWriter:
         self.lost_bytes = 0
 
     def _rotate(self) -> None:
-        """Shift every pair one up, oldest first, index before log (the order readers rely on), and begin a new pair.
+        """Remove the oldest pair, shift every other one up, index before log (the order readers rely on), begin a new one.
 
-        When a step fails the current pair is kept: `_open` takes up whatever has the current names.
+        The oldest goes before anything takes its names: a rename onto its index would leave its log beside the index of
+        another. When a step fails the current pair is kept: `_open` takes up whatever has the current names.
         """
         oldest = self._max_files - 1
         try:
-            if oldest == 0:
-                os.unlink(self._path(containerlog.index_name(0)))
-                os.unlink(self._path(containerlog.log_name(0)))
+            for name in (containerlog.log_name, containerlog.index_name):
+                self._remove(name(oldest))
             for generation in range(oldest - 1, -1, -1):
                 for name in (containerlog.index_name, containerlog.log_name):
                     self._rename(name(generation), name(generation + 1))
         finally:
             self.close()
             self._open()
+
+    def _remove(self, name: str) -> None:
+        try:
+            os.unlink(self._path(name))
+        except FileNotFoundError:
+            pass  # fewer rotations than files yet
 
     def _rename(self, old: str, new: str) -> None:
         try:

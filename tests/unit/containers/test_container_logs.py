@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -269,6 +270,32 @@ def test_in_the_middle_of_a_rotation_the_older_files_are_read_and_nothing_is_mis
     (tmp_path / containerlog.log_name(0)).rename(tmp_path / "renamed")
     assert lines_of(read(tmp_path, LogQuery())) == everything[:-in_newest]
     writer.close()
+
+
+@pytest.mark.parametrize("max_files", [1, 2, 3])
+def test_between_any_two_steps_of_a_rotation_every_log_has_its_own_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_files: int
+) -> None:
+    writer = LogWriter(str(tmp_path), max_size_bytes=200, max_files=max_files)
+    steps = 0
+
+    def then_read(step: Callable[..., None]) -> Callable[..., None]:
+        def both(*arguments: str) -> None:
+            nonlocal steps
+            step(*arguments)
+            steps += 1
+            found = lines_of(read(tmp_path, LogQuery()))
+            assert found == sorted(set(found))  # a file that is just being renamed may be missing
+
+        return both
+
+    for name in ("rename", "unlink"):
+        monkeypatch.setattr(os, name, then_read(getattr(os, name)))
+    for number in range(150):
+        # Frames of many lengths: an index of another file points into the middle of them.
+        write(writer, OUT, b"%0*d\n" % (number * 7 % 23 + 3, number), 1000 + number)
+    writer.close()
+    assert steps > 10
 
 
 def test_following_a_container_that_is_removed_meanwhile_gives_what_there_was_and_ends(tmp_path: Path) -> None:
