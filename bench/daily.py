@@ -14,12 +14,11 @@ import functools
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import engine_api
 import harness
 import peers
-from run_latency import cli_ms
+from run_latency import cli_ms, together
 
 SLEEP = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done")
 
@@ -92,16 +91,14 @@ def kill_and_remove(api: engine_api.Api, container: str) -> None:
 def starts_at_once(subject: Subject, count: int) -> float:
     """Seconds in which `count` containers that exist are started, each by a thread of its own."""
     containers = [subject.api.create("sleep", "3600", network="bridge") for _ in range(count)]
-    apis = [subject.engine.api() for _ in range(count)]
-    with ThreadPoolExecutor(count) as pool:
-        started = time.perf_counter()
-        for done in [pool.submit(api.start, each) for api, each in zip(apis, containers, strict=True)]:
-            done.result()
-        elapsed = time.perf_counter() - started
-    for api, container in zip(apis, containers, strict=True):
-        api.remove(container)
-        api.close()
+    elapsed = together(subject.engine, [functools.partial(_start, container=each) for each in containers])
+    for container in containers:
+        subject.api.remove(container)
     return elapsed
+
+
+def _start(api: engine_api.Api, container: str) -> None:
+    api.start(container)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ import big_image
 import harness
 import peers
 import registry_servers as servers
+from pull_start import docker
 
 READ = ("sha256sum", "/usr/bin/perl")
 LOOPBACK = "/usr/sbin/tc"
@@ -72,17 +72,6 @@ def serve_ours(engine: peers.Engine) -> float:
     docker(engine, "pull", "-q", big_image.IMAGE)
     elapsed = time.perf_counter() - started
     docker(engine, "rmi", "-f", big_image.IMAGE)
-    return elapsed
-
-
-def docker(engine: peers.Engine, *words: str, check: bool = True) -> float:
-    """Seconds of one command of the docker command line."""
-    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "DOCKER_HOST": engine.host}
-    started = time.perf_counter()
-    done = subprocess.run([peers.docker_cli(), *words], env=environment, capture_output=True, text=True, check=False)
-    elapsed = time.perf_counter() - started
-    if check and done.returncode:
-        raise SystemExit(f"{engine.name}: docker {' '.join(words)}: {done.stderr}")
     return elapsed
 
 

@@ -60,17 +60,22 @@ def in_a_row(engine: peers.Engine, network: str, count: int) -> float:
     return elapsed
 
 
-def at_once(engine: peers.Engine, network: str, count: int) -> float:
-    """Seconds for `count` containers, each in a thread of its own."""
-    apis = [engine.api() for _ in range(count)]
-    with ThreadPoolExecutor(count) as pool:
+def together(engine: peers.Engine, works: Sequence[Callable[[engine_api.Api], None]]) -> float:
+    """Seconds until all are done, each in a thread and on a connection of its own."""
+    apis = [engine.api() for _ in works]
+    with ThreadPoolExecutor(len(works)) as pool:
         started = time.perf_counter()
-        for done in [pool.submit(one_life, api, network) for api in apis]:
+        for done in [pool.submit(work, api) for work, api in zip(works, apis, strict=True)]:
             done.result()
         elapsed = time.perf_counter() - started
     for api in apis:
         api.close()
     return elapsed
+
+
+def at_once(engine: peers.Engine, network: str, count: int) -> float:
+    """Seconds for `count` containers, each in a thread of its own."""
+    return together(engine, [functools.partial(one_life, network=network)] * count)
 
 
 def main() -> None:

@@ -186,7 +186,7 @@ logs --tail x job
 version -f "{{.Server.Version}} {{.Server.APIVersion}} {{range .Server.Components}}{{.Name}}{{end}}"
 version -f "{{.Nope}}"
 info -f "{{.Containers}} {{.Driver}} {{.Name}} {{.ServerVersion}} {{.SecurityOptions}}"
-events --since 1h --until 1s -f container=web
+events --since 1h --until 1s -f container=web -f event=create
 events --since 1h --until 1s --format json -f container=ended
 events --since x
 system df

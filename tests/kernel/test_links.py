@@ -25,15 +25,6 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield one
 
 
-@pytest.fixture
-def client(host: Harbour) -> Iterator[docker.DockerClient]:
-    made = host.client()
-    yield made
-    for box in made.containers.list(all=True):
-        box.remove(force=True, v=True)
-    made.close()
-
-
 def test_a_linked_container_is_found_by_its_alias_and_its_variables(client: docker.DockerClient) -> None:
     client.containers.run("bb", SERVE, detach=True, name="mydb", ports={"80/tcp": None}, environment={"USER": "crew"})
     web = client.containers.run("bb", detach=True, name="web", links={"mydb": "db"})

@@ -28,15 +28,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
         yield one
 
 
-@pytest.fixture
-def client(host: Harbour) -> Iterator[docker.DockerClient]:
-    made = host.client()
-    yield made
-    for box in made.containers.list(all=True):
-        box.remove(force=True, v=True)
-    made.close()
-
-
 def sampan(host: Harbour, *words: str, rc: int = 0) -> str:
     line = [sys.executable, "-m", "sampan.cli.main", "-H", f"unix://{host.socket}", *words]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)

@@ -8,19 +8,18 @@ from __future__ import annotations
 import re
 
 from sampan.cli import failures
+from sampan.formats import sizes
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKmMgGtTpP]?)[iI]?[bB]?\Z")
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?)(ns|us|ms|h|m|s)")
 _UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def parse_size(text: str) -> int:
     """`512m` in bytes, binary. Raises: BadUsage."""
-    match = _SIZE.match(text)
-    if match is None:
-        raise failures.BadUsage(f"invalid size: '{text}'", failures.DAEMON)
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    try:
+        return sizes.parse(text)
+    except ValueError as error:
+        raise failures.BadUsage(f"invalid size: '{text}'", failures.DAEMON) from error
 
 
 def parse_duration_ns(text: str) -> int:

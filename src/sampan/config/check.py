@@ -90,6 +90,9 @@ def _containers(options: Options) -> None:
     for text in options.log_options:
         values.pair(text, "--log-opt")
     values.size_bytes(options.default_shm_size, "--default-shm-size")
+    for text, flag in ((options.log_max_size, "--log-max-size"), (options.lazy_bandwidth, "--lazy-bandwidth")):
+        if text:
+            values.size_bytes(text, flag)
     values.one_of(options.default_ipc_mode, "--default-ipc-mode", ("private", "shareable"))
     if options.default_cgroupns_mode:
         values.one_of(options.default_cgroupns_mode, "--default-cgroupns-mode", ("private", "host"))

@@ -35,7 +35,6 @@ from sampan.containers.layout import Paths
 from sampan.containers.links import apply as links
 from sampan.containers.links import plan as linking
 from sampan.containers.logdrivers import options as logoptions
-from sampan.containers.logdrivers.options import parse_size as parse_size
 from sampan.containers.model import Container, Phase
 from sampan.containers.room import Live, Room
 from sampan.host import files

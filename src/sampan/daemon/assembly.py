@@ -78,19 +78,7 @@ def assemble(options: Options) -> Harbour:
     content = Path(options.registry_root) if options.registry_root else options.data_root / "content"
     blobs = Blobs(content, database)
     secret = secrets.token_hex(32)
-    registries = settings.registries(options, secret)
-    lazy = lazystart.make(options, blobs, registries)
-    driver = layer_driver(options, blobs, lazy)
-    images = Images(
-        blobs,
-        database,
-        driver,
-        bus,
-        settings=registries,
-        lazy=lazy if driver.name == "erofs" else None,
-        downloads=options.max_concurrent_downloads,
-        uploads=options.max_concurrent_uploads,
-    )
+    images = _images(options, blobs, database, bus, secret)
     networks = Networks(
         database, settings.networks(options), options.run_root, clock=time.time_ns, ids=new_id, berths=BERTHS, bus=bus
     )
@@ -117,7 +105,7 @@ def assemble(options: Options) -> Harbour:
         lazystart.tell(images.lazy, room, containers)
     told = hostfacts.gather(
         options,
-        driver=driver.name,
+        driver=images.driver_name,
         hierarchy=room.host.hierarchy,
         runtimes=runtimes,
         selinux=room.defaults.selinux is not None,
@@ -134,6 +122,22 @@ def assemble(options: Options) -> Harbour:
     )
     registry = Registry(blobs, database, events=bus)
     return Harbour(options, database, bus, blobs, images, networks, volumes, containers, registry, room, engine, secret)
+
+
+def _images(options: Options, blobs: Blobs, database: Database, bus: Bus, secret: str) -> Images:
+    registries = settings.registries(options, secret)
+    lazy = lazystart.make(options, blobs, registries)
+    driver = layer_driver(options, blobs, lazy)
+    return Images(
+        blobs,
+        database,
+        driver,
+        bus,
+        settings=registries,
+        lazy=lazy if driver.name == "erofs" else None,
+        downloads=options.max_concurrent_downloads,
+        uploads=options.max_concurrent_uploads,
+    )
 
 
 def layer_driver(options: Options, blobs: Blobs, lazy: Lazy | None = None) -> LayerDriver:

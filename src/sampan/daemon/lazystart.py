@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from sampan import errors
 from sampan.blobs.service import Blobs
+from sampan.config import values
 from sampan.config.options import Options
 from sampan.containers.room import Room
 from sampan.containers.service import Containers
-from sampan.containers.starting import parse_size
 from sampan.images import endpoints
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def make(options: Options, blobs: Blobs, settings: endpoints.Settings) -> Lazy |
         )
     if why:
         log.warning("images are pulled as a whole: %s", why)
-    speed = parse_size(options.lazy_bandwidth) if options.lazy_bandwidth else 0
+    speed = values.size_bytes(options.lazy_bandwidth, "--lazy-bandwidth") if options.lazy_bandwidth else 0
     mode = cast(Literal["off", "auto", "on"], options.lazy_pull)  # checked with the other settings
     limits = service.Limits(mode, float(options.lazy_timeout), speed)
     return service.Lazy(blobs, settings, limits, capable=not why) if left or not why else None

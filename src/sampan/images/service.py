@@ -93,6 +93,11 @@ class Images:
         self._flights = Flights(self._operations)
         self.archives = Archives(self._layers, self.catalogue, self._flights, bus, self.platform, limits, now_ns)
 
+    @property
+    def driver_name(self) -> str:
+        """How layers are mounted: erofs or overlay2."""
+        return self._layers.driver.name
+
     def restore(self) -> int:
         """At start: remove what a crash left and layers no image uses. Returns how many layers went. Blocks."""
         with self._database.read() as connection:

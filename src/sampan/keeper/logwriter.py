@@ -114,7 +114,7 @@ class LogWriter:
         self.lost_bytes = 0
 
     def _rotate(self) -> None:
-        """Remove the oldest pair, shift every other one up, index before log (the order readers rely on), begin a new one.
+        """Remove the oldest pair, shift the others up, index before log (readers rely on that), and begin a new one.
 
         The oldest goes before anything takes its names: a rename onto its index would leave its log beside the index of
         another. When a step fails the current pair is kept: `_open` takes up whatever has the current names.

@@ -66,6 +66,31 @@ def version(facts: Facts) -> dict[str, Any]:
     }
 
 
+_PLUGINS: Mapping[str, list[str] | None] = {
+    "Volume": ["local"],
+    "Network": ["bridge", "host", "null"],
+    "Authorization": None,
+    "Log": ["journald", "json-file", "local", "none", "syslog"],
+}
+_LIMITS: Mapping[str, bool] = {
+    "MemoryLimit": True,
+    "SwapLimit": True,
+    "CpuCfsPeriod": True,
+    "CpuCfsQuota": True,
+    "CPUShares": True,
+    "CPUSet": True,
+    "PidsLimit": True,
+}
+_NO_SWARM: Mapping[str, Any] = {
+    "NodeID": "",
+    "NodeAddr": "",
+    "LocalNodeState": "inactive",
+    "ControlAvailable": False,
+    "Error": "",
+    "RemoteManagers": None,
+}
+
+
 def info(facts: Facts, counts: Counts, now_ns: int) -> dict[str, Any]:
     """The answer of `GET /info`."""
     return {
@@ -77,19 +102,8 @@ def info(facts: Facts, counts: Counts, now_ns: int) -> dict[str, Any]:
         "Images": counts.images,
         "Driver": facts.storage_driver,
         "DriverStatus": [list(pair) for pair in facts.storage_status],
-        "Plugins": {
-            "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
-            "Authorization": None,
-            "Log": ["journald", "json-file", "local", "none", "syslog"],
-        },
-        "MemoryLimit": True,
-        "SwapLimit": True,
-        "CpuCfsPeriod": True,
-        "CpuCfsQuota": True,
-        "CPUShares": True,
-        "CPUSet": True,
-        "PidsLimit": True,
+        "Plugins": {kind: names and list(names) for kind, names in _PLUGINS.items()},
+        **_LIMITS,
         "IPv4Forwarding": facts.ipv4_forwarding,
         "BridgeNfIptables": False,
         "BridgeNfIp6tables": False,
@@ -122,14 +136,7 @@ def info(facts: Facts, counts: Counts, now_ns: int) -> dict[str, Any]:
         "ServerVersion": facts.version,
         "Runtimes": {name: {"path": path} for name, path in facts.runtimes.items()},
         "DefaultRuntime": facts.default_runtime,
-        "Swarm": {
-            "NodeID": "",
-            "NodeAddr": "",
-            "LocalNodeState": "inactive",
-            "ControlAvailable": False,
-            "Error": "",
-            "RemoteManagers": None,
-        },
+        "Swarm": dict(_NO_SWARM),
         "LiveRestoreEnabled": facts.live_restore,
         "Isolation": "",
         "InitBinary": facts.init_binary,

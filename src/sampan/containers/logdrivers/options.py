@@ -13,7 +13,7 @@ from urllib.parse import quote_plus, urlsplit
 from sampan import errors
 from sampan.containers.logdrivers import tags
 from sampan.containers.wanted import Config, LogConfig
-from sampan.formats import syslogline
+from sampan.formats import sizes, syslogline
 
 DEFAULT = "json-file"
 _ANY = frozenset({"mode", "max-buffer-size"})
@@ -171,7 +171,7 @@ def details(attributes: Mapping[str, str]) -> bytes:
 
 def parse_size(text: str) -> int:
     """`10m`, `1.5g`, `512` -> bytes (binary units). Raises `LogOptionInvalid`."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if match is None:
-        raise LogOptionInvalid(f"invalid size: {text[:100]!r}", remedy="write a number and k, m or g")
-    return int(float(match[1]) * (1 << 10 * " kmgt".index(match[2] or " ")))
+    try:
+        return sizes.parse(text)
+    except ValueError as error:
+        raise LogOptionInvalid(f"invalid size: {text[:100]!r}", remedy="write a number and k, m or g") from error

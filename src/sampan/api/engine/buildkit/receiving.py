@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sampan import errors
-from sampan.api.engine.buildkit import session_messages, tree, unchanged
+from sampan.api.engine.buildkit import places, session_messages, tree, unchanged
 from sampan.api.engine.buildkit.session_messages import Packet, PacketType
 from sampan.api.engine.buildkit.sessions import Session
 from sampan.api.grpc.client import ClientCall
@@ -141,7 +141,7 @@ class Writer:
     """
 
     def __init__(self, folder: Path, former: Path | None = None) -> None:
-        self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._root = os.open(folder, places.DIRECTORY)
         self._former = unchanged.Former(former)
         self._checker = tree.Checker()
         self._waiting: dict[int, tree.Entry] = {}  # asked for, content not whole yet
@@ -210,7 +210,10 @@ class Writer:
                 _own(parent, name, entry)
                 os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
             case tree.Kind.HARD_LINK:
-                source, source_name = self._directory(entry.target.rpartition("/")[0]), entry.target.rpartition("/")[2]
+                source, source_name = (
+                    places.descend(self._root, entry.target.rpartition("/")[0]),
+                    entry.target.rpartition("/")[2],
+                )
                 try:
                     os.link(source_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
                 finally:
@@ -255,7 +258,7 @@ class Writer:
     def _finish(self) -> None:
         """Directories get their modes and times last, the deepest first: making entries changes them."""
         for entry in reversed(self._directories):
-            descriptor = self._directory(entry.path)
+            descriptor = places.descend(self._root, entry.path)
             try:
                 _settle(descriptor, entry)
             finally:
@@ -267,26 +270,13 @@ class Writer:
         above, _, name = path.rpartition("/")
         if above != self._parent[0]:
             self._leave_parent()
-            self._parent = (above, self._directory(above))
+            self._parent = (above, places.descend(self._root, above))
         return self._parent[1], os.fsencode(name)
 
     def _leave_parent(self) -> None:
         if self._parent[1] != self._root:
             os.close(self._parent[1])
         self._parent = ("", self._root)
-
-    def _directory(self, path: str) -> int:
-        descriptor = os.dup(self._root)
-        for part in path.split("/") if path else []:
-            try:
-                below = os.open(os.fsencode(part), _DIRECTORY, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor = below
-        return descriptor
-
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -10,9 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from sampan.api.engine.buildkit import tree
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from sampan.api.engine.buildkit import places, tree
 
 
 class Former:
@@ -22,7 +20,7 @@ class Former:
         self._root = -1
         if place is not None:
             try:
-                self._root = os.open(place, _DIRECTORY)
+                self._root = os.open(place, places.DIRECTORY)
             except FileNotFoundError:
                 pass  # removed since it was looked up
         self._above = ""
@@ -64,16 +62,10 @@ class Former:
     def _open(self, path: str) -> int:
         if self._root < 0:
             return -1
-        descriptor = os.dup(self._root)
-        for part in path.split("/"):
-            try:
-                below = os.open(os.fsencode(part), _DIRECTORY, dir_fd=descriptor)
-            except OSError:
-                return -1  # no such directory in it
-            finally:
-                os.close(descriptor)
-            descriptor = below
-        return descriptor
+        try:
+            return places.descend(self._root, path)
+        except OSError:
+            return -1  # no such directory in it
 
 
 def _same(status: os.stat_result, entry: tree.Entry) -> bool:

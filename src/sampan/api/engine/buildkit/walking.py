@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sampan import errors
-from sampan.api.engine.buildkit import tree
+from sampan.api.engine.buildkit import places, tree
 from sampan.api.engine.buildkit.session_messages import Stat
 from sampan.host import packing
 
 BATCH = 256
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SENT_XATTRS = ("user.", "security.capability")
 
 
@@ -29,7 +28,7 @@ class Walk:
     """Siblings in byte order, a directory before what is in it. One lock: threads take turns."""
 
     def __init__(self, root: Path) -> None:
-        self._root = os.open(root, _DIRECTORY)
+        self._root = os.open(root, places.DIRECTORY)
         self._entries = self._below("")
         self._files: dict[int, str] = {}
         self._links: dict[tuple[int, int], str] = {}
@@ -53,7 +52,7 @@ class Walk:
             if path is None or self._root < 0:
                 raise NotSent(f"no file has the number {number}")
             parent, _, name = path.rpartition("/")
-            directory = self._open(parent)
+            directory = places.descend(self._root, parent)
             try:
                 file = os.open(os.fsencode(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
             finally:
@@ -72,7 +71,7 @@ class Walk:
                 self._root = -1
 
     def _below(self, path: str) -> Iterator[Stat]:
-        directory = self._open(path)
+        directory = places.descend(self._root, path)
         try:
             for name in sorted(packing.names(directory)):
                 status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -109,16 +108,6 @@ class Walk:
             said.device_major, said.device_minor = os.major(status.st_rdev), os.minor(status.st_rdev)
         self._count += 1
         return said
-
-    def _open(self, path: str) -> int:
-        descriptor = os.dup(self._root)
-        for part in path.split("/") if path else []:
-            try:
-                below = os.open(os.fsencode(part), _DIRECTORY, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor = below
-        return descriptor
 
 
 def _is_text(name: str) -> bool:
