@@ -51,14 +51,6 @@ class Runtime:
         if (self.state / container_id).exists():
             await process.run([*self._base(None), "delete", "--force", container_id])
 
-    async def pause(self, container_id: str) -> None:
-        """Freeze all processes."""
-        await process.run([*self._base(None), "pause", container_id])
-
-    async def resume(self, container_id: str) -> None:
-        """Thaw them."""
-        await process.run([*self._base(None), "resume", container_id])
-
     async def update(self, container_id: str, resources: dict[str, object]) -> None:
         """Set new limits on a running container."""
         arguments = [*self._base(None), "update", "--resources", "-", container_id]

@@ -7,6 +7,7 @@ its change is durable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -49,8 +50,8 @@ from sampan.containers.model import Container, ContainerBusy, ContainerFilter, E
 from sampan.containers.mountpoints import MountPoint
 from sampan.containers.room import Room
 from sampan.containers.wanted import EndpointSettings, HostConfig, Wanted
-from sampan.host import process
 from sampan.images.model import User
+from sampan.kernel import freezer
 from sampan.networks.model import Attachment as NetworkAttachment
 from sampan.volumes.service import directory_size
 
@@ -429,7 +430,8 @@ class Containers:
             return  # it has ended by itself meanwhile
         self._room.publish(container, "kill", signal=str(number))
         if number == 9 and self.get(container.id).phase is Phase.PAUSED:
-            await self._room.runtime(container).resume(container.id)
+            with contextlib.suppress(freezer.GroupGone):  # it has ended by itself meanwhile
+                await asyncio.to_thread(freezer.thaw, self._room.host.hierarchy, container.cgroup)
 
     async def _wait_killed(self, container: Container, ended: asyncio.Future[Exit]) -> None:
         try:
@@ -448,12 +450,10 @@ class Containers:
             if container.phase is not present:
                 state = "already paused" if future is Phase.PAUSED else "not paused"
                 raise ContainerBusy(f"Container {container.id} is {state}")
-            runtime = self._room.runtime(container)
+            change = freezer.freeze if future is Phase.PAUSED else freezer.thaw
             try:
-                await (runtime.pause if future is Phase.PAUSED else runtime.resume)(container.id)
-            except process.ProgramFailed as error:
-                if "not running" not in error.complaint and "does not exist" not in error.complaint:
-                    raise
+                await asyncio.to_thread(change, self._room.host.hierarchy, container.cgroup)
+            except freezer.GroupGone as error:
                 raise NotRunning(f"Container {container.id} is not running") from error  # it ended in this moment
             await self._room.database.write(lambda c: store.move(c, container.id, future))
         self._room.publish(container, verb)
